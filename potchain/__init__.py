@@ -1,0 +1,108 @@
+"""potchain: a Byzantine-fault-tolerant ledger node whose parts are plug-ins and whose ledger is SQL.
+
+Plug-ins import from this module and from nothing below it. The list is documented and checked by a test.
+"""
+
+from potchain.application.interface import (
+    Application,
+    ApplicationFactory,
+    BlockContext,
+    EventData,
+    StateReader,
+    StateWriter,
+)
+from potchain.blocks import (
+    BlockCertificate,
+    OrderCertificate,
+    Proposal,
+    ProposalHeader,
+    null_request,
+    proposal_digest,
+    vote_bytes,
+)
+from potchain.codec import Canonical, decode, encode
+from potchain.consensus.interface import (
+    Boot,
+    BuildProposal,
+    CancelTimer,
+    CertificateReceived,
+    Certified,
+    CheckProposal,
+    ConsensusEngine,
+    ConsensusMessage,
+    Decision,
+    Discard,
+    Effects,
+    EngineFactory,
+    EngineStatus,
+    Event,
+    Executed,
+    FetchProposal,
+    MessageReceived,
+    Misbehaviour,
+    Note,
+    ProposalBuilt,
+    ProposalChecked,
+    Record,
+    Send,
+    SetTimer,
+    SlotStatus,
+    Started,
+    TimerFired,
+    WorkWaiting,
+)
+from potchain.consensus.quorum import Quorum
+from potchain.crypto import digest_of, verify_vote
+from potchain.errors import (
+    CodecError,
+    InvalidProof,
+    InvalidTransaction,
+    PotchainError,
+    TransactionFailed,
+    TransportError,
+)
+from potchain.genesis import Epoch, Genesis, Parameters, Validator
+from potchain.hookspecs import hookimpl
+from potchain.primitives import (
+    Address,
+    Bytes,
+    Bytes32,
+    Digest,
+    Height,
+    Nanoseconds,
+    NodeId,
+    Sequence,
+    Signature64,
+    Text,
+    Uint64,
+    Uint256,
+    UnixMs,
+    View,
+    uint,
+    uint256,
+)
+from potchain.transactions import Transaction, TransactionBody
+from potchain.transport import (
+    FRAME_BYTES_MAX,
+    Channel,
+    Peer,
+    PeerStatus,
+    Transport,
+    TransportConfig,
+    TransportEvents,
+    TransportFactory,
+)
+
+__all__ = [
+    "Address", "Application", "ApplicationFactory", "BlockCertificate", "BlockContext", "Boot", "BuildProposal",
+    "Bytes", "Bytes32", "CancelTimer", "Canonical", "CertificateReceived", "Certified", "Channel", "CheckProposal",
+    "CodecError", "ConsensusEngine", "ConsensusMessage", "Decision", "Digest", "Discard", "Effects", "EngineFactory",
+    "EngineStatus", "Epoch", "Event", "EventData", "Executed", "FRAME_BYTES_MAX", "FetchProposal", "Genesis", "Height",
+    "InvalidProof", "InvalidTransaction", "MessageReceived", "Misbehaviour", "Nanoseconds", "NodeId", "Note",
+    "OrderCertificate", "Parameters", "Peer", "PeerStatus", "PotchainError", "Proposal", "ProposalBuilt",
+    "ProposalChecked", "ProposalHeader", "Quorum", "Record", "Send", "Sequence", "SetTimer", "Signature64",
+    "SlotStatus", "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
+    "TransactionFailed", "Transport", "TransportConfig", "TransportError", "TransportEvents", "TransportFactory",
+    "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "decode", "digest_of", "encode", "hookimpl",
+    "null_request", "proposal_digest", "uint", "uint256", "verify_vote", "vote_bytes",
+]  # fmt: skip
