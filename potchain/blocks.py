@@ -261,3 +261,38 @@ def event_leaves(receipts: Iterable[Receipt], end_events: Iterable[Event]) -> li
     leaves = [encode(event) for receipt in receipts for event in receipt.events]
     leaves.extend(encode(event) for event in end_events)
     return leaves
+
+
+class SyncBlock(Canonical, frozen=True):
+    """All that a node which was away needs of one height: it re-executes, and never imports results."""
+
+    proposal: Proposal
+    bodies: tuple[bytes, ...]
+    order_certificate: OrderCertificate
+    block_certificate: BlockCertificate | None
+
+
+class EpochLink(Canonical, frozen=True):
+    """The end of one epoch and the canonical bytes of the next."""
+
+    header: BlockHeader
+    certificate: BlockCertificate
+    next_epoch: bytes
+
+
+class TransactionProof(Canonical, frozen=True):
+    """Proof that a transaction took its place, what came of it, and that a quorum certified it.
+
+    Checked offline against the genesis file by `potchain.proofs`.
+    """
+
+    header: BlockHeader
+    certificate: BlockCertificate
+    transaction: bytes
+    """Canonical signed transaction."""
+    index: Uint64
+    transaction_branch: tuple[Bytes32, ...]
+    receipt: Receipt
+    receipt_branch: tuple[Bytes32, ...]
+    epochs: tuple[EpochLink, ...]
+    """For each epoch after 0 up to the block's: the boundary header, its certificate and the epoch it names."""

@@ -11,6 +11,7 @@ chain id is not their active chain, and the salt binds the network already.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, get_type_hints
 
 import msgspec
@@ -94,6 +95,7 @@ _WORD: dict[str, Callable[[Any], bytes]] = {
 """encodeData of each member type we allow (EIP-712, "Definition of encodeData")."""
 
 
+@cache
 def members_of(struct: type[msgspec.Struct]) -> tuple[Member, ...]:
     """The EIP-712 members that a struct's annotations declare, in order.
 

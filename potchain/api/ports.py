@@ -1,0 +1,172 @@
+"""What the HTTP handlers may ask of a running node. `node.py` hands an implementation in; handlers know nothing else.
+
+All calls run on the event loop and return at once unless they are coroutines. History comes from `ledger.reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from potchain.application.interface import EventData
+from potchain.consensus.interface import EngineStatus
+from potchain.genesis import Epoch, Genesis
+from potchain.transactions import Transaction, TransactionTypes
+from potchain.transport import PeerStatus
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where this node is."""
+
+    node_id: bytes
+    name: str
+    version: str
+    engine: str
+    engine_version: str
+    height: int
+    """Highest executed and durable block."""
+    block_hash: bytes
+    state_root: bytes
+    block_time_ms: int
+    certified_height: int
+    """Every block up to here is final."""
+    stable_height: int
+    history_height: int
+    """SQL history rows are complete up to here."""
+    best_peer_height: int
+    pool_count: int
+    pool_bytes: int
+    peers_connected: int
+    peers_configured: int
+    syncing: bool
+    stalled: str | None
+    """In words, what the node has been waiting for longer than the view timeout; None when all is well."""
+    started_at_ms: int
+
+
+class ConsensusStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's own status and the host's around it."""
+
+    engine: EngineStatus
+    epoch: Epoch
+    waiting_for: str
+    """In words."""
+    next_timer: str | None
+    next_timer_in_ms: int | None
+    block_votes_missing: dict[int, list[str]]
+    """For executed heights without certificate: the members whose block vote is not held."""
+    buffers: dict[str, int]
+
+
+class SubmitOutcome(msgspec.Struct, frozen=True):
+    """What became of one submitted transaction, in the order of submission."""
+
+    id: bytes
+    status: str
+    """"accepted" (durable in the pool), "known" (pooled or executed already) or "refused"."""
+    code: str
+    detail: str
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as of the highest executed block."""
+
+    height: int
+    nonce: int
+    next_nonce: int
+    """The nonce to sign with next: the pool's contiguous run included."""
+    balance: int
+
+
+class PoolEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One pooled transaction."""
+
+    transaction: Transaction
+    ready: bool
+    """False while an earlier nonce of its sender is missing."""
+    age_ms: int
+
+
+class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes and bounds of the pool."""
+
+    count: int
+    count_max: int
+    bytes: int
+    bytes_max: int
+    ready: int
+    senders: int
+
+
+class PendingState(msgspec.Struct, frozen=True):
+    """State of a transaction that is not in a block: "pool" or "dropped" with code and reason."""
+
+    state: str
+    code: str
+    reason: str
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client should know before it sends."""
+
+    base_fee: int
+    transaction_bytes_max: int
+    memo_bytes_max: int
+    nonce_gap_max: int
+    sender_in_flight_max: int
+    submit_batch_max: int
+    batch_max: int
+
+
+class NodePort(Protocol):
+    """A running node as the API sees it."""
+
+    genesis: Genesis
+    types: TransactionTypes
+    event_types: dict[str, type[EventData]]
+
+    def status(self) -> NodeStatus: ...
+
+    def consensus(self) -> ConsensusStatus: ...
+
+    def epoch(self) -> Epoch: ...
+
+    def peers(self) -> tuple[PeerStatus, ...]: ...
+
+    def limits(self) -> Limits: ...
+
+    async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
+        """Verify, admit, make durable, gossip. Signatures are checked here, off the loop."""
+        ...
+
+    def account(self, address: bytes) -> AccountView: ...
+
+    def pool(self) -> PoolStatus: ...
+
+    def pool_page(self, after: bytes | None, limit: int) -> tuple[PoolEntry, ...]:
+        """Pooled transactions in id order, from behind `after`."""
+        ...
+
+    def pending(self, transaction_id: bytes) -> PendingState | None:
+        """Pool or recently dropped; None when it is neither."""
+        ...
+
+    def pooled_transaction(self, transaction_id: bytes) -> Transaction | None: ...
+
+    def recently_included(self, transaction_id: bytes) -> tuple[int, int] | None:
+        """(height, index) of the newest non-skipped inclusion in blocks that SQL history has not reached yet."""
+        ...
+
+    def recent_history(self, address: bytes) -> tuple[tuple[int, int], ...]:
+        """(height, index) of the address's inclusions in blocks that SQL history has not reached, newest first."""
+        ...
+
+    async def wait_transaction(self, transaction_id: bytes, *, certified: bool, timeout_s: float) -> bool:
+        """Until it is executed (and certified); False when the time ran out."""
+        ...
+
+    async def wait_height(self, height: int, *, certified: bool, timeout_s: float) -> bool:
+        """Until that height is executed (and certified); False when the time ran out."""
+        ...

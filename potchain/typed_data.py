@@ -1,0 +1,127 @@
+"""JSON forms of transaction bodies and events, and the EIP-712 description that wallets sign from.
+
+Amounts are decimal strings, addresses EIP-55, bytes 0x-hex. Reading accepts whole numbers for amounts too, and
+addresses in one case. Every refusal is an InvalidTransaction with a stable code that names the member and its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from potchain.crypto import checksum_address, parse_address
+from potchain.errors import InvalidTransaction
+from potchain.primitives import UINT64_MAX, UINT256_MAX, uint, uint256
+from potchain.transactions import (
+    DOMAIN_NAME,
+    DOMAIN_VERSION,
+    TransactionBody,
+    TransactionKind,
+    members_of,
+)
+
+JsonObject = dict[str, Any]
+"""A JSON object at the edge of the system; never passed inwards."""
+
+
+def domain_json(genesis_hash: bytes) -> JsonObject:
+    """The EIP-712 domain."""
+    return {"name": DOMAIN_NAME, "version": DOMAIN_VERSION, "salt": "0x" + genesis_hash.hex()}
+
+
+def types_json(kind: TransactionKind) -> JsonObject:
+    """The `types` object of EIP-712 typed data for one kind, domain included."""
+    return {
+        "EIP712Domain": [
+            {"name": "name", "type": "string"},
+            {"name": "version", "type": "string"},
+            {"name": "salt", "type": "bytes32"},
+        ],
+        kind.name: [{"name": member.name, "type": member.type} for member in kind.members],
+    }
+
+
+def struct_to_json(struct: msgspec.Struct) -> JsonObject:
+    """A body or event as JSON, members in order, under their EIP-712 names."""
+    rendered: JsonObject = {}
+    for member in members_of(type(struct)):
+        value = getattr(struct, member.field)
+        if member.type == "address":
+            rendered[member.name] = checksum_address(value)
+        elif member.type == "uint256":
+            rendered[member.name] = str(uint(value))
+        elif member.type in ("bytes", "bytes32"):
+            rendered[member.name] = "0x" + value.hex()
+        else:
+            rendered[member.name] = value
+    return rendered
+
+
+def body_from_json(kind: TransactionKind, message: Mapping[str, Any]) -> TransactionBody:
+    """A body from the `message` of a submission.
+
+    Raises InvalidTransaction: `unknown_field`, `missing_field`, `bad_address`, `bad_amount`, `bad_bytes`, `malformed`.
+    """
+    if not isinstance(message, Mapping):
+        raise InvalidTransaction("malformed", f"message must be an object, not {_shown(message)}")
+    names = {member.name for member in kind.members}
+    for name in message:
+        if name not in names:
+            known = ", ".join(member.name for member in kind.members)
+            raise InvalidTransaction("unknown_field", f"message has no member {name!r} (known: {known})")
+    values = []
+    for member in kind.members:
+        if member.name not in message:
+            raise InvalidTransaction("missing_field", f"message lacks {member.name!r} ({member.type})")
+        values.append(_value(member.name, member.type, message[member.name]))
+    return kind.body_type(*values)
+
+
+def _value(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - the edge: JSON in, typed value out
+    if kind == "address":
+        try:
+            return parse_address(value if isinstance(value, str) else "")
+        except ValueError as fault:
+            raise InvalidTransaction("bad_address", f"{name}: {fault}") from None
+    if kind == "uint256":
+        return uint256(_integer(name, value, UINT256_MAX))
+    if kind == "uint64":
+        return _integer(name, value, UINT64_MAX)
+    if kind in ("bytes", "bytes32"):
+        return _bytes(name, value, 32 if kind == "bytes32" else None)
+    if not isinstance(value, str):
+        raise InvalidTransaction("malformed", f"{name} must be a string, not {_shown(value)}")
+    return value
+
+
+def _integer(name: str, value: Any, most: int) -> int:  # noqa: ANN401
+    if isinstance(value, str) and 0 < len(value) <= 80 and value.isascii() and value.removeprefix("-").isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidTransaction(
+            "bad_amount", f"{name} must be a whole number as a decimal string, not {_shown(value)}"
+        )
+    if value < 0:
+        raise InvalidTransaction("bad_amount", f"{name} must not be negative, got {value}")
+    if value > most:
+        raise InvalidTransaction("bad_amount", f"{name} must be at most {most}, got {_shown(value)}")
+    return value
+
+
+def _bytes(name: str, value: Any, size: int | None) -> bytes:  # noqa: ANN401
+    if isinstance(value, str) and value.startswith("0x"):
+        try:
+            data = bytes.fromhex(value[2:])
+        except ValueError:
+            data = None
+        if data is not None and (size is None or len(data) == size) and len(value) == 2 + 2 * len(data):
+            return data
+    wanted = "0x and hex digits" if size is None else f"0x and {2 * size} hex digits"
+    raise InvalidTransaction("bad_bytes", f"{name} must be {wanted}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
