@@ -16,6 +16,7 @@ from potchain.blocks import (
     OrderCertificate,
     Proposal,
     ProposalHeader,
+    build_proposal,
     null_request,
     proposal_digest,
     vote_bytes,
@@ -103,6 +104,6 @@ __all__ = [
     "ProposalChecked", "ProposalHeader", "Quorum", "Record", "Send", "Sequence", "SetTimer", "Signature64",
     "SlotStatus", "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
     "TransactionFailed", "Transport", "TransportConfig", "TransportError", "TransportEvents", "TransportFactory",
-    "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "decode", "digest_of", "encode", "hookimpl",
-    "null_request", "proposal_digest", "uint", "uint256", "verify_vote", "vote_bytes",
+    "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "build_proposal", "decode", "digest_of",
+    "encode", "hookimpl", "null_request", "proposal_digest", "uint", "uint256", "verify_vote", "vote_bytes",
 ]  # fmt: skip

@@ -167,7 +167,7 @@ def parse_genesis(text: bytes, source: str) -> Genesis:
     """
     try:
         document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise GenesisError(source, [f"not JSON: {fault}"]) from None
     if not isinstance(document, dict):
         raise GenesisError(source, ["the file must hold one JSON object"])

@@ -1,0 +1,1 @@
+"""Schema history of potchain's databases, run by `potchain.ledger.migrate`."""

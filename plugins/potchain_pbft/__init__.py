@@ -1,0 +1,55 @@
+"""Practical Byzantine fault tolerance (Castro and Liskov, OSDI'99) as a consensus plug-in.
+
+    messages      kinds, bodies, records and certificates; pure checks of both
+    log           slots between the water marks, votes and their counts
+    agreement     prepared, committed, decided
+    checkpoints   which checkpoint is stable
+    restart       the log rebuilt from durable records
+    engine        `step`: from one event to its effects
+    picture       status and dump
+
+Engine `pbft`, chosen with `consensus.engine = "pbft"`; its options stand in the table [consensus.pbft].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from potchain import Boot, ConsensusMessage, EngineFactory, Epoch, NodeId, OrderCertificate, hookimpl
+from potchain_pbft import messages
+from potchain_pbft.engine import PbftEngine
+from potchain_pbft.options import PbftOptions
+
+__all__ = ["PbftEngine", "PbftFactory", "PbftOptions", "consensus_engines"]
+
+
+class PbftFactory:
+    """Makes engines and checks their certificates."""
+
+    name = messages.ENGINE
+    version = "0.1.0"
+    wire_version = messages.WIRE_VERSION
+    options_type: type[msgspec.Struct] = PbftOptions
+
+    def create(self, boot: Boot, options: msgspec.Struct) -> PbftEngine:
+        """A fresh engine. Raises CodecError when a durable record is damaged or of a newer version."""
+        assert isinstance(options, PbftOptions), f"options of type {type(options).__name__}"
+        return PbftEngine(boot, options)
+
+    def verify(
+        self, certificate: OrderCertificate, genesis_hash: bytes, epoch: Epoch, sequence: int, digest: bytes
+    ) -> None:
+        """Check an order certificate. Raises InvalidProof with the reason."""
+        messages.verify_certificate(certificate, genesis_hash, epoch, sequence, digest)
+
+    def signed_parts(self, message: ConsensusMessage, genesis_hash: bytes) -> tuple[tuple[NodeId, bytes, bytes], ...]:
+        """Signatures nested in a message: none in the normal case. Raises CodecError for a body of another kind."""
+        return messages.signed_parts(message)
+
+
+@hookimpl
+def consensus_engines() -> Iterable[EngineFactory]:
+    """The engine `pbft`."""
+    return [PbftFactory()]

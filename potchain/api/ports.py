@@ -1,6 +1,11 @@
-"""What the HTTP handlers may ask of a running node. `node.py` hands an implementation in; handlers know nothing else.
+"""What the HTTP handlers may ask of a running node. `node.py` hands implementations in; handlers know nothing else.
 
-All calls run on the event loop and return at once unless they are coroutines. History comes from `ledger.reader`.
+`NodePort` is the running node: its calls run on the event loop and return at once unless they are coroutines.
+`HistoryPort` is the ledger on disk: its calls block, and run on the API's own threads, several at once.
+
+A block is visible through `NodePort` only once it is durable and `HistoryPort` can read it by height. Rows that are
+found by transaction id or by account may lag behind (`NodeStatus.history_height`): `NodePort.recently_included` and
+`recent_history` answer for the blocks above, and forget a block only after its rows can be read.
 """
 
 from __future__ import annotations
@@ -11,8 +16,11 @@ from typing import Protocol
 import msgspec
 
 from potchain.application.interface import EventData
+from potchain.blocks import BlockCertificate, BlockHeader
 from potchain.consensus.interface import EngineStatus
 from potchain.genesis import Epoch, Genesis
+from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
+from potchain.proofs import StateProof
 from potchain.transactions import Transaction, TransactionTypes
 from potchain.transport import PeerStatus
 
@@ -138,10 +146,17 @@ class NodePort(Protocol):
     def limits(self) -> Limits: ...
 
     async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
-        """Verify, admit, make durable, gossip. Signatures are checked here, off the loop."""
+        """Verify, admit, make durable, gossip: one outcome each, in order. Signatures are checked here, off the loop.
+
+        The same id may come twice with different signatures; a wrong signature must not refuse the right one.
+        """
         ...
 
     def account(self, address: bytes) -> AccountView: ...
+
+    async def state_proof(self, address: bytes) -> StateProof | None:
+        """Proof of the account's record, or of its absence, under a certified state root; None while none is here."""
+        ...
 
     def pool(self) -> PoolStatus: ...
 
@@ -164,9 +179,62 @@ class NodePort(Protocol):
         ...
 
     async def wait_transaction(self, transaction_id: bytes, *, certified: bool, timeout_s: float) -> bool:
-        """Until it is executed (and certified); False when the time ran out."""
+        """Until it is executed (and its block's certificate is durable).
+
+        False when the time ran out, or as soon as it is dropped.
+        """
         ...
 
     async def wait_height(self, height: int, *, certified: bool, timeout_s: float) -> bool:
-        """Until that height is executed (and certified); False when the time ran out."""
+        """Until `NodeStatus.height` (`certified_height`) is at least `height`; False when the time ran out."""
+        ...
+
+
+class HistoryPort(Protocol):
+    """The ledger on disk: what the API needs of `ledger.reader.LedgerReader`, which is one.
+
+    Calls block; they run on threads and must be safe to use from several at once. LedgerError when the database
+    cannot be read, or not in time.
+    """
+
+    def header(self, height: int) -> BlockHeader | None:
+        """The header at a height; None above the tip."""
+        ...
+
+    def block(self, height: int) -> StoredBlock | None:
+        """The block at a height, with its certificates; None above the tip."""
+        ...
+
+    def block_by_hash(self, block_hash: bytes) -> StoredBlock | None:
+        """The block of that hash, with its certificates."""
+        ...
+
+    def blocks_page(self, after: int | None, limit: int, *, ascending: bool = False) -> Sequence[StoredBlock]:
+        """Blocks behind height `after` (None: from the end), newest first or ascending, at most `limit`."""
+        ...
+
+    def contents(self, height: int) -> BlockContents | None:
+        """Bodies and receipts of a block; None above the tip."""
+        ...
+
+    def certificate(self, height: int) -> BlockCertificate | None:
+        """The block certificate of a height; None while it is not here."""
+        ...
+
+    def epochs(self) -> Sequence[Epoch]:
+        """All known epochs, by number."""
+        ...
+
+    def locate(self, transaction_id: bytes) -> tuple[int, int] | None:
+        """(height, position) of the inclusion that executed, as far as the rows have come."""
+        ...
+
+    def inclusion(self, height: int, position: int) -> Inclusion | None:
+        """The transaction at a place, with its receipt, from the block itself: never lags."""
+        ...
+
+    def account_history(
+        self, address: bytes, before: tuple[int, int] | None = None, limit: int = 100
+    ) -> Sequence[tuple[int, int]]:
+        """(height, position) of inclusions that name an address, newest first, older than `before`."""
         ...

@@ -1,0 +1,6 @@
+"""The ledger room: what this node has decided, in SQL, and what it has voted, in a database of its own.
+
+`database` opens either database; `schema` and `migrate` say what is in them; `writer` makes blocks durable,
+`projection` turns them into rows for people, `reader` answers; `votes` is the vote log; `check` and `verify` trust
+none of it. Everything that writes runs on one thread; readers use connections of their own and may run on any thread.
+"""

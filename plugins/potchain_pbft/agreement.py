@@ -1,0 +1,144 @@
+"""What the votes of a slot amount to: prepared, committed, decided (OSDI'99 section 4.2).
+
+Everything that decides a sequence lives here, by votes or by a certificate from catch-up. A sequence is decided once;
+decisions may come out of order, the host executes them in order.
+"""
+
+from __future__ import annotations
+
+from potchain import (
+    CancelTimer,
+    CertificateReceived,
+    Decision,
+    Digest,
+    FetchProposal,
+    NodeId,
+    OrderCertificate,
+    Proposal,
+    Record,
+    Send,
+    SetTimer,
+    encode,
+)
+from potchain_pbft.effects import StepEffects
+from potchain_pbft.log import MessageLog, Slot
+from potchain_pbft.messages import COMMIT, PREPARED, PreparedCertificate, order_certificate, vote_signatures
+
+FETCH_TIMER = "fetch"
+"""Runs while a sequence is committed whose proposal is not held."""
+
+
+class Agreement:
+    """Decided sequences of one replica, and how the others become so."""
+
+    def __init__(self, me: NodeId | None, quorum: int, log: MessageLog, last_decided: int, fetch_retry_ns: int) -> None:
+        self._me = me
+        self._quorum = quorum
+        self._log = log
+        self._fetch_timer = SetTimer(FETCH_TIMER, fetch_retry_ns)
+        self.last_decided = last_decided
+        """Every sequence up to here is decided."""
+        self.decided_ahead: set[int] = set()
+        """Decided above a gap: at most one window."""
+        self.missing: dict[int, Slot] = {}
+        """Committed sequences whose proposal is not held, with the slot that has the quorum: at most one window."""
+
+    def is_decided(self, sequence: int) -> bool:
+        """Whether the place is taken for ever."""
+        return sequence <= self.last_decided or sequence in self.decided_ahead
+
+    def undecided(self, below: int) -> int:
+        """How many sequences under `below` are not decided."""
+        return sum(sequence not in self.decided_ahead for sequence in range(self.last_decided + 1, below))
+
+    def is_missing(self, slot: Slot) -> bool:
+        """Whether a quorum committed this slot's proposal, in whatever view, and only its bodies are lacking."""
+        waiting = self.missing.get(slot.sequence)
+        return waiting is not None and waiting.committed == slot.digest
+
+    def count_prepare(self, slot: Slot, digest: bytes, out: StepEffects) -> None:
+        """A prepare for `digest` has entered the slot."""
+        if slot.prepared is None and slot.prepares.count(digest) >= self._quorum - 1:
+            self.advance(slot, out)
+
+    def count_commit(self, slot: Slot, digest: bytes, out: StepEffects) -> None:
+        """A commit for `digest` has entered the slot."""
+        if slot.committed is None and slot.commits.count(digest) >= self._quorum:
+            slot.committed = Digest(digest)
+            self.advance(slot, out)
+
+    def advance(self, slot: Slot, out: StepEffects) -> None:
+        """Do what the slot's messages allow by now."""
+        if self.is_decided(slot.sequence):
+            return
+        if self._me is not None and slot.prepared is None and self._is_prepared(slot):
+            self._on_prepared(slot, out)
+        if slot.committed is None:
+            return
+        proposal = self._log.held.get(slot.committed)
+        if proposal is not None:
+            # OSDI'99 section 4.2: committed-local.
+            # Deviation: this replica need not be prepared; a quorum of signed commits proves that f + 1 correct
+            # replicas are, and whoever checks the certificate later knows no more than that either.
+            commits = slot.commits.matching(slot.committed, self._quorum)
+            certificate = order_certificate(slot.view, vote_signatures(commits))
+            self._decide(slot.sequence, slot.committed, proposal, certificate, out)
+        elif slot.sequence not in self.missing:
+            self._miss(slot, slot.committed, out)
+
+    def on_certificate(self, event: CertificateReceived, out: StepEffects) -> None:
+        """Decide by a certificate that the host has verified."""
+        if self.is_decided(event.sequence):
+            return
+        # It is used in any state, above the high water mark too: a replica that was away catches up this way. Only a
+        # gap above the mark would need memory without bound.
+        if event.sequence > self._log.high and event.sequence != self.last_decided + 1:
+            out.note(f"certificate for sequence {event.sequence} leaves a gap after {self.last_decided}; not used")
+            return
+        self._decide(event.sequence, event.digest, event.proposal, event.certificate, out)
+
+    def fetch_missing(self, out: StepEffects) -> None:
+        """Ask again for every proposal that is committed and not held."""
+        for sequence in sorted(self.missing):
+            digest = self.missing[sequence].committed
+            assert digest is not None, "only a committed slot is missing its proposal"
+            out.ask.append(FetchProposal(sequence, digest))
+        if self.missing:
+            out.timers.append(self._fetch_timer)
+
+    def _is_prepared(self, slot: Slot) -> bool:
+        # OSDI'99 section 4.2: the pre-prepare and 2f matching prepares of different backups are in the log. Here
+        # quorum - 1 for 2f, which is right for any n; an own prepare is in the log once it is durable.
+        if not slot.accepted or slot.pre_prepare is None or slot.digest is None:
+            return False
+        return slot.prepares.count(slot.digest) >= self._quorum - 1
+
+    def _on_prepared(self, slot: Slot, out: StepEffects) -> None:
+        assert slot.digest is not None, "prepared without a digest"
+        assert slot.pre_prepare is not None, "prepared without a pre-prepare"
+        prepares = slot.prepares.matching(slot.digest, self._quorum - 1)
+        slot.prepared = PreparedCertificate(
+            slot.view, slot.sequence, slot.digest, slot.pre_prepare.signature, vote_signatures(prepares)
+        )
+        # The certificate is durable before the commit leaves: a view change must be able to prove it.
+        out.persist.append(Record(PREPARED, slot.view, slot.sequence, encode(slot.prepared)))
+        out.send.append(Send(kind=COMMIT, view=slot.view, sequence=slot.sequence, digest=slot.digest))
+
+    def _miss(self, slot: Slot, digest: Digest, out: StepEffects) -> None:
+        if not self.missing:
+            out.timers.append(self._fetch_timer)
+        self.missing[slot.sequence] = slot
+        if not slot.checking or slot.digest != digest:  # else the host is fetching its bodies already
+            out.ask.append(FetchProposal(slot.sequence, digest))
+
+    def _decide(
+        self, sequence: int, digest: Digest, proposal: Proposal, certificate: OrderCertificate, out: StepEffects
+    ) -> None:
+        assert not self.is_decided(sequence), f"sequence {sequence} is decided once"
+        out.decide.append(Decision(sequence, digest, proposal, certificate))
+        self.decided_ahead.add(sequence)
+        while self.last_decided + 1 in self.decided_ahead:
+            self.last_decided += 1
+            self.decided_ahead.remove(self.last_decided)
+        if self.missing.pop(sequence, None) is not None and not self.missing:
+            out.timers.append(CancelTimer(FETCH_TIMER))

@@ -1,0 +1,55 @@
+"""The effects of one step while they are gathered; `step` freezes them at its end."""
+
+from __future__ import annotations
+
+from potchain import (
+    BuildProposal,
+    CancelTimer,
+    CheckProposal,
+    ConsensusMessage,
+    Decision,
+    Discard,
+    Effects,
+    FetchProposal,
+    Misbehaviour,
+    NodeId,
+    Note,
+    Record,
+    Send,
+    SetTimer,
+)
+
+
+class StepEffects:
+    """One list for each field of `Effects`."""
+
+    __slots__ = ("ask", "decide", "persist", "report", "send", "timers", "truncate")
+
+    def __init__(self) -> None:
+        self.persist: list[Record] = []
+        self.send: list[Send] = []
+        self.timers: list[SetTimer | CancelTimer] = []
+        self.ask: list[BuildProposal | CheckProposal | FetchProposal] = []
+        self.decide: list[Decision] = []
+        self.truncate: int | None = None
+        self.report: list[Discard | Misbehaviour | Note] = []
+
+    def effects(self) -> Effects:
+        """What `step` answers."""
+        return Effects(
+            persist=tuple(self.persist),
+            send=tuple(self.send),
+            timers=tuple(self.timers),
+            ask=tuple(self.ask),
+            decide=tuple(self.decide),
+            truncate=self.truncate,
+            report=tuple(self.report),
+        )
+
+    def discard(self, message: ConsensusMessage, reason: str, *, blame: bool = False) -> None:
+        """Report a message that was of no use."""
+        self.report.append(Discard(NodeId(message.sender), message.kind, reason, blame))
+
+    def note(self, text: str) -> None:
+        """Report something that an operator wants to know."""
+        self.report.append(Note(text))

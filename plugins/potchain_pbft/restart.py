@@ -1,0 +1,74 @@
+"""Rebuilds the message log from what was durable, so that a restart contradicts nothing that was ever sent.
+
+The first digest of a slot comes back from its accepted record, the proof of being prepared from its own. Own messages
+are in the log again, for they are durable. Messages of others below a quorum are not: their senders send them again.
+"""
+
+from __future__ import annotations
+
+from potchain import Boot, CodecError, ConsensusMessage, Digest, Epoch, NodeId, Record, decode, encode
+from potchain_pbft.log import MessageLog
+from potchain_pbft.messages import (
+    ACCEPTED,
+    COMMIT,
+    PRE_PREPARE,
+    PREPARE,
+    PREPARED,
+    AcceptedProposal,
+    PreparedCertificate,
+)
+
+
+def restore(boot: Boot, me: NodeId | None, log: MessageLog) -> None:
+    """Fill an empty log. Raises CodecError when a record is damaged or of a newer version."""
+    for proposal in boot.proposals:
+        if proposal.header.sequence > log.low:
+            log.hold(proposal)
+    for record in boot.records:
+        if record.sequence > log.low:
+            _restore_record(record, boot.epoch, me, log)
+    for message in boot.own_messages:
+        if message.epoch == boot.epoch.number and message.sequence > log.low:
+            _restore_own_message(message, log)
+
+
+def next_sequence(view: int, log: MessageLog, last_decided: int) -> int:
+    """The first sequence above everything decided, and above everything accepted in this view."""
+    accepted = [slot.sequence for slot in log.in_order() if slot.view == view and slot.accepted]
+    return max([last_decided, *accepted]) + 1
+
+
+def _restore_record(record: Record, epoch: Epoch, me: NodeId | None, log: MessageLog) -> None:
+    slot = log.slot(record.view, record.sequence)
+    if record.kind == PREPARED:
+        slot.prepared = decode(PreparedCertificate, record.data)
+        return
+    if record.kind != ACCEPTED:
+        raise CodecError(
+            f"record of unknown kind {record.kind!r} in the vote log: it is damaged, or a newer version wrote it"
+        )
+    accepted = decode(AcceptedProposal, record.data)
+    slot.propose(Digest(accepted.digest), accepted.proposal)
+    slot.accepted = True
+    primary = epoch.primary(record.view)
+    if primary != me:
+        slot.pre_prepare = ConsensusMessage(
+            epoch.number,
+            PRE_PREPARE,
+            record.view,
+            record.sequence,
+            accepted.digest,
+            primary,
+            encode(accepted.proposal),
+            accepted.pre_prepare,
+        )
+
+
+def _restore_own_message(message: ConsensusMessage, log: MessageLog) -> None:
+    slot = log.slot(message.view, message.sequence)
+    if message.kind == PRE_PREPARE and message.digest == slot.digest:
+        slot.pre_prepare = message
+    elif message.kind == PREPARE:
+        slot.prepares.add(message)
+    elif message.kind == COMMIT:
+        slot.commits.add(message)

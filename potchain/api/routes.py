@@ -1,0 +1,256 @@
+"""The one table of routes: the server is built from it, the OpenAPI document describes it, tests walk over it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from potchain.api import ledger_handlers, node_handlers, transaction_handlers
+from potchain.api.parameters import HEIGHT_MAX, PAGE_LIMIT, PAGE_LIMIT_MAX, WAIT_S, WAIT_S_MAX
+from potchain.api.payloads import (
+    AccountPayload,
+    BlocksPayload,
+    ChainPayload,
+    ConsensusPayload,
+    DecidedPayload,
+    FullBlockPayload,
+    HealthPayload,
+    HistoryPayload,
+    PeersPayload,
+    PoolPayload,
+    ReadyPayload,
+    StatusPayload,
+    SubmittedPayload,
+    TransactionPayload,
+    ValidatorsPayload,
+)
+from potchain.typed_data import JsonObject
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A query parameter, as OpenAPI describes it."""
+
+    name: str
+    schema: JsonObject
+    meaning: str
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One method and path."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: dict[int, type[msgspec.Struct] | str]
+    """HTTP status to the payload, or to a media type, or to the name of a schema that is written by hand."""
+    query: tuple[Parameter, ...] = ()
+    codes: tuple[str, ...] = ()
+    """Problems that this route has beyond the ones that any route has."""
+    is_open: bool = False
+    """Whether a client off loopback needs no token."""
+
+    @property
+    def operation(self) -> str:
+        """Its name in the OpenAPI document."""
+        return self.handler.__name__
+
+
+TEXT = "text/plain"
+JSON = "application/json"
+BATCH_SCHEMA = "BatchAnswer"
+PROOF_SCHEMA = "TransactionProof"
+STATE_PROOF_SCHEMA = "StateProof"
+
+_WHOLE: JsonObject = {"type": "integer", "minimum": 0, "maximum": HEIGHT_MAX}
+_LIMIT = Parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT_MAX, "default": PAGE_LIMIT},
+    "Entries of the page.",
+)
+_SECONDS: JsonObject = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
+
+SUBMISSION_CODES = (
+    "bad_json", "malformed", "unknown_field", "missing_field", "bad_amount", "bad_address", "bad_bytes", "unknown_kind",
+    "too_many_transactions", "oversize", "bad_signature", "wrong_chain", "zero_address", "zero_amount", "memo_too_long",
+    "insufficient_fee", "expired", "stale_nonce", "nonce_gap_too_large", "insufficient_funds",
+    "fee_too_low_to_replace", "replaced", "replaced_on_chain", "pool_timeout", "evicted", "sender_limit", "body_timeout", "body_too_large", "pool_full",
+    "syncing", "timeout",
+)  # fmt: skip
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/v1/status",
+        handler=node_handlers.status,
+        summary="Where this node is",
+        answers={200: StatusPayload},
+    ),
+    Route(
+        method="GET",
+        path="/v1/chain",
+        handler=node_handlers.chain,
+        summary="What a wallet needs in order to sign: domain, types, limits",
+        answers={200: ChainPayload},
+    ),
+    Route(
+        method="POST",
+        path="/v1/transactions",
+        handler=transaction_handlers.submit,
+        summary="Submit one transaction, or an array of them",
+        answers={202: SubmittedPayload, 200: "SubmitAnswer"},
+        query=(
+            Parameter(
+                "wait",
+                {"type": "string", "enum": ["final", "decided"]},
+                "Answer when it is certified (final) or executed (decided); one transaction only.",
+            ),
+            Parameter("timeout", {**_SECONDS, "default": WAIT_S}, "Seconds to wait at most."),
+        ),
+        codes=SUBMISSION_CODES,
+        is_open=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/transactions/{id}",
+        handler=transaction_handlers.transaction,
+        summary="A transaction and what became of it",
+        answers={200: TransactionPayload},
+        codes=("not_found",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/transactions/{id}/proof",
+        handler=transaction_handlers.transaction_proof,
+        summary="All that an offline verifier needs",
+        answers={200: PROOF_SCHEMA},
+        codes=("not_found", "not_certified"),
+    ),
+    Route(
+        method="GET",
+        path="/v1/blocks",
+        handler=ledger_handlers.blocks,
+        summary="Blocks by page, newest first or ascending; may wait for new ones",
+        answers={200: BlocksPayload},
+        query=(
+            Parameter("before", _WHOLE, "Newest first, below this height."),
+            Parameter("after", _WHOLE, "Ascending, above this height."),
+            _LIMIT,
+            Parameter("wait", {**_SECONDS, "default": 0}, "With after: seconds to wait when there is none yet."),
+            Parameter("certified", {"type": "boolean", "default": False}, "Only blocks that are final."),
+            Parameter("ids", {"type": "boolean", "default": False}, "With transaction ids; the page may be shorter."),
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/blocks/{block}",
+        handler=ledger_handlers.block,
+        summary="A block by height or hash, with certificates and transaction ids",
+        answers={200: FullBlockPayload},
+        codes=("not_found",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/accounts/{address}",
+        handler=ledger_handlers.account,
+        summary="Balance and nonces of an account",
+        answers={200: AccountPayload},
+        codes=("bad_address",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/accounts/{address}/transactions",
+        handler=ledger_handlers.account_transactions,
+        summary="An account's transactions, newest first",
+        answers={200: HistoryPayload},
+        query=(
+            Parameter("cursor", {"type": "string"}, "`next` of the page before."),
+            _LIMIT,
+        ),
+        codes=("bad_address",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/accounts/{address}/proof",
+        handler=ledger_handlers.account_proof,
+        summary="Proof of an account's record under a certified state root",
+        answers={200: STATE_PROOF_SCHEMA},
+        codes=("bad_address", "not_certified"),
+    ),
+    Route(
+        method="GET",
+        path="/v1/validators",
+        handler=node_handlers.validators,
+        summary="The validators and parameters of the current epoch",
+        answers={200: ValidatorsPayload},
+    ),
+    Route(
+        method="GET",
+        path="/v1/pool",
+        handler=node_handlers.pool,
+        summary="Sizes of the pool, and its contents by page",
+        answers={200: PoolPayload},
+        query=(
+            Parameter("cursor", {"type": "string"}, "`next` of the page before."),
+            Parameter("limit", {**_LIMIT.schema, "minimum": 0}, "Entries of the page; 0 for the sizes alone."),
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/consensus",
+        handler=node_handlers.consensus,
+        summary="Why the chain does or does not move",
+        answers={200: ConsensusPayload},
+    ),
+    Route(
+        method="GET",
+        path="/v1/peers",
+        handler=node_handlers.peers,
+        summary="The peers and their queues",
+        answers={200: PeersPayload},
+    ),
+    Route(
+        method="GET",
+        path="/v1/openapi.json",
+        handler=node_handlers.openapi,
+        summary="This description",
+        answers={200: JSON},
+        is_open=True,
+    ),
+    Route(
+        method="GET",
+        path="/healthz",
+        handler=node_handlers.healthz,
+        summary="Liveness",
+        answers={200: HealthPayload},
+        is_open=True,
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        handler=node_handlers.readyz,
+        summary="Readiness: the node has caught up",
+        answers={200: ReadyPayload},
+        codes=("syncing",),
+        is_open=True,
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        handler=node_handlers.metrics,
+        summary="Prometheus metrics",
+        answers={200: TEXT},
+    ),
+)
+
+PAYLOADS: tuple[type[msgspec.Struct], ...] = (
+    *dict.fromkeys(
+        payload for route in ROUTES for payload in route.answers.values() if not isinstance(payload, str)
+    ),
+    DecidedPayload,
+)
+"""Every payload type that an answer can have."""

@@ -1,0 +1,118 @@
+"""The root command, the table of exit codes, and the one place where an expected error becomes a line on stderr."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from potchain.errors import ClientError, ConfigError, InvalidProof, LedgerCorrupt, LedgerError, PotchainError
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_REFUSED = 4
+EXIT_TIMEOUT = 5
+EXIT_NODE = 6
+EXIT_INTERRUPTED = 130
+
+EXIT_CODES = {
+    EXIT_OK: "done",
+    EXIT_FAILED: "a check failed: a proof, a ledger, a network that is not well",
+    EXIT_USAGE: "wrong usage, configuration, genesis, key or plug-in",
+    EXIT_UNREACHABLE: "no node answers at the URL",
+    EXIT_REFUSED: "the node refused, or answered with an error",
+    EXIT_TIMEOUT: "not within the time allowed; nothing is lost, ask again",
+    EXIT_NODE: "this node cannot go on: its ledger, a socket, or a fault of its own",
+    EXIT_INTERRUPTED: "interrupted",
+}
+
+COMMANDS = {
+    "account": "potchain.cli.account:account",
+    "block": "potchain.cli.block:block",
+    "config": "potchain.cli.configuration:config",
+    "demo": "potchain.cli.demo:demo",
+    "ledger": "potchain.cli.ledger:ledger",
+    "plugin": "potchain.cli.plugin:plugin",
+    "start": "potchain.cli.node:start",
+    "status": "potchain.cli.node:status",
+    "testnet": "potchain.cli.testnet:testnet",
+    "tx": "potchain.cli.tx:tx",
+    "verify": "potchain.cli.proof:verify",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in alphabetical order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        found: click.Command = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="potchain")
+def potchain() -> None:
+    """A Byzantine-fault-tolerant ledger node.
+
+    \b
+    Example:
+      potchain testnet init demo-net --validators 4
+      potchain testnet start demo-net
+    """
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the program; expected errors become one message on stderr and an exit code of the table."""
+    if not __debug__:
+        print("potchain: refuses to run under `python -O`: assertions guard its invariants", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        outcome = potchain.main(args=None if arguments is None else list(arguments), prog_name="potchain",
+                                standalone_mode=False)
+    except click.ClickException as fault:
+        fault.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        print("potchain: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except PotchainError as fault:
+        print(f"potchain: {fault}", file=sys.stderr)
+        return exit_code_of(fault)
+    return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def exit_code_of(fault: PotchainError) -> int:
+    """The exit code that stands for an error."""
+    if isinstance(fault, ClientError):
+        return {0: EXIT_UNREACHABLE, 504: EXIT_TIMEOUT}.get(fault.status, EXIT_REFUSED)
+    if isinstance(fault, InvalidProof | LedgerCorrupt):
+        return EXIT_FAILED
+    if isinstance(fault, LedgerError):
+        return EXIT_NODE
+    return EXIT_USAGE if isinstance(fault, ConfigError) else _EXIT_OF_OTHERS.get(type(fault).__name__, EXIT_NODE)
+
+
+_EXIT_OF_OTHERS = {
+    "PluginError": EXIT_USAGE,
+    "InvalidTransaction": EXIT_USAGE,
+    "CodecError": EXIT_USAGE,
+}
+"""Where the error's place in the tree does not say it."""

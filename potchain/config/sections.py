@@ -1,0 +1,151 @@
+"""The sections of `potchain.toml`, one struct each. Defaults suit a test network on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from potchain.pool.interface import PoolLimits
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+CountOrOff = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=3600)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the sections of `potchain.toml`."""
+
+
+class NodeSection(Section, frozen=True):
+    """[node]"""
+
+    name: str = ""
+    """This node's name in logs and status; empty for its name in genesis."""
+    verify_workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes that check the signatures of transactions beside the node's own."""
+    verify_workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """Processes that check transaction signatures; one core each under load."""
+
+
+class GenesisSection(Section, frozen=True):
+    """[genesis]"""
+
+    file: str = "genesis.json"
+    """Genesis file, relative to the home folder."""
+
+
+class LedgerSection(Section, frozen=True):
+    """[ledger]"""
+
+    url: str = ""
+    """SQLAlchemy URL of the ledger; empty for the SQLite file ledger.sqlite in the home folder."""
+    votes_url: str = ""
+    """SQLAlchemy URL of vote log, guard and bodies; empty for votes.sqlite in the home folder. Never the ledger's."""
+    projection_lag_max: Positive = 200_000
+    """Inclusions that SQL history may lag behind execution before execution waits for it."""
+    start_check: Literal["full", "tip"] = "full"
+    """What a start verifies: "full", every hash and root since genesis, or "tip", the newest block."""
+    query_deadline_ms: Positive = 5_000
+    """A query that takes longer ends with an error, never with a partial answer."""
+
+
+class ConsensusSection(Section, frozen=True):
+    """[consensus]; the engine's own options are in [consensus.<engine>]"""
+
+    engine: str = "pbft"
+    """Name of an installed consensus engine; the same on every node of a network."""
+
+
+class TransportSection(Section, frozen=True):
+    """[transport]; the transport's own options are in [transport.<name>]"""
+
+    name: str = "tcp"
+    """Name of an installed transport."""
+    listen_host: str = "127.0.0.1"
+    """Address to listen on for other nodes; 0.0.0.0 for every interface."""
+    listen_port: Port = 9600
+    """Port to listen on for other nodes."""
+
+
+class PeerSection(Section, frozen=True):
+    """[[peers]]: where another validator is reached; its keys come from genesis."""
+
+    name: str
+    """Its name in genesis."""
+    host: str
+    """Host name or address that it advertises."""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    """Port of its transport."""
+
+
+class ApiSection(Section, frozen=True):
+    """[api]"""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Off loopback, reads need `token`."""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+    """TCP port; 0 lets the system choose."""
+    token: str = ""
+    """What clients that are not on loopback send as `Authorization: Bearer ...` to read. Empty: they cannot read.
+    Submissions are signed transactions and need no token."""
+    body_bytes_max: Positive = 1_048_576
+    """Bound on a request body, after decompression."""
+    body_timeout_s: Seconds = 10
+    """How long a client may take to send its body."""
+    submissions_max: Positive = 256
+    """Submissions being read or admitted at once, over all clients; more get 503. Bounds the memory of bodies."""
+    waits_max: Positive = 1_024
+    """Requests that may wait (for a transaction or a block) at once; more get 503."""
+    rate_per_s: CountOrOff = 5_000
+    """Requests per second from one address, on average; 0 turns the limit off."""
+    rate_burst: Positive = 10_000
+    """Requests that one address may make at once after a pause."""
+    rate_clients_max: Positive = 10_000
+    """Addresses whose rate is remembered; the least recently seen is forgotten first."""
+    query_deadline_s: Seconds = 5
+    """How long a read of the ledger may take. Exceeded: 503, never a part of the answer."""
+    read_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    """Ledger reads that run at once; others queue, inside the same deadline."""
+    stop_timeout_s: Seconds = 5
+    """How long a stopping node lets requests finish that do not wait."""
+
+
+class LogSection(Section, frozen=True):
+    """[log]"""
+
+    format: Literal["auto", "human", "json"] = "auto"
+    """"auto" is human on a terminal and JSON lines elsewhere."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe message that is written."""
+
+
+class ApplicationSection(Section, frozen=True):
+    """[application]; the options of each are in [application.<name>]"""
+
+    enabled: tuple[str, ...] = ("accounts",)
+    """Applications to run, the same on every node of a network."""
+
+
+class PluginsSection(Section, frozen=True):
+    """[plugins]"""
+
+    disabled: tuple[str, ...] = ()
+    """Entry points of the group `potchain` that are not loaded."""
+
+
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "node": NodeSection,
+    "genesis": GenesisSection,
+    "ledger": LedgerSection,
+    "consensus": ConsensusSection,
+    "transport": TransportSection,
+    "api": ApiSection,
+    "pool": PoolLimits,
+    "log": LogSection,
+    "application": ApplicationSection,
+    "plugins": PluginsSection,
+}
+"""The type of every table of the file but [[peers]] and those of plug-ins."""

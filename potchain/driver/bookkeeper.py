@@ -1,0 +1,110 @@
+"""The ledger's thread: blocks and certificates first, history rows while there is nothing else to do.
+
+Blocks that queued up while one commit ran share the next (group commit). History rows are filled in slices of a few
+milliseconds between them, so a decide transaction never waits long; when history lags by more than its bound, it goes
+first until it has caught up.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from potchain.blocks import BlockCertificate, ExecutedBlock
+from potchain.errors import LedgerError
+from potchain.ledger.projection import Projector
+from potchain.ledger.writer import LedgerWriter
+
+SLICE_NS = 5_000_000
+"""Longest stretch of history work between two looks at the queue."""
+
+
+class Bookkeeper:
+    """Owns the ledger's writer and projector."""
+
+    def __init__(
+        self,
+        writer: LedgerWriter,
+        projector: Projector,
+        *,
+        lag_max: int,
+        applied: Callable[[int], None],
+        certified: Callable[[tuple[BlockCertificate, ...]], None],
+        failed: Callable[[LedgerError], None],
+    ) -> None:
+        """The callables are called on the bookkeeper's own thread; `lag_max` in transactions."""
+        self._writer = writer
+        self._projector = projector
+        self._lag_max = lag_max
+        self._applied = applied
+        self._certified = certified
+        self._failed = failed
+        self._queue: queue.SimpleQueue[ExecutedBlock | BlockCertificate | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
+        self.history_height = projector.height
+        """History rows are complete up to here."""
+        self.lag = projector.lag()
+        """Transactions that history has not reached."""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def put(self, item: ExecutedBlock | BlockCertificate) -> None:
+        """Queue work; from the event loop."""
+        self._queue.put(item)
+
+    @property
+    def depth(self) -> int:
+        """Queued items."""
+        return self._queue.qsize()
+
+    def close(self) -> None:
+        """Write what is queued and stop; history resumes at the next start."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                items, stop = self._take()
+                self._write(items)
+                if stop:
+                    return
+                if self.lag and (not items or self.lag > self._lag_max):
+                    self._project()
+        except LedgerError as failure:
+            self._failed(failure)
+
+    def _take(self) -> tuple[list[ExecutedBlock | BlockCertificate], bool]:
+        items: list[ExecutedBlock | BlockCertificate] = []
+        if self.lag > self._lag_max:
+            return items, False
+        # With history to write, look and go on; without, sleep until something comes.
+        wait = not self.lag
+        while True:
+            try:
+                item = self._queue.get(block=wait and not items)
+            except queue.Empty:
+                return items, False
+            if item is None:
+                return items, True
+            items.append(item)
+
+    def _write(self, items: list[ExecutedBlock | BlockCertificate]) -> None:
+        blocks = [item for item in items if isinstance(item, ExecutedBlock)]
+        certificates = tuple(item for item in items if isinstance(item, BlockCertificate))
+        if blocks:
+            self._writer.apply(blocks)
+            self.lag = self._projector.lag()
+            self._applied(blocks[-1].height)
+        if certificates:
+            self._writer.store_certificates(certificates)
+            self._certified(certificates)
+
+    def _project(self) -> None:
+        self._projector.project(SLICE_NS, time.monotonic_ns)
+        self.history_height = self._projector.height
+        self.lag = self._projector.lag()

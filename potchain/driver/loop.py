@@ -1,0 +1,375 @@
+"""The only place where a replica meets the world: one inbox, one event at a time, actions in order.
+
+Theory of operation. Everything that decides runs on the event loop's thread, inside `Replica.step`. Work that waits
+leaves it: signatures of transactions (`Verifier`), the vote log (`Journal`) and the ledger (`Bookkeeper`). They report
+back as events. A single vote's signature is checked in place: handing it to a thread costs more than the check
+(docs/adr). A failure of the disk, a divergence, or an exception out of `step` stops the node: it never goes on without
+having written what it promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from potchain.blocks import BlockCertificate, ExecutedBlock, vote_bytes
+from potchain.consensus.interface import ConsensusMessage, Misbehaviour
+from potchain.crypto import verify_vote
+from potchain.driver.bookkeeper import Bookkeeper
+from potchain.driver.clock import Clock
+from potchain.driver.incoming import Incoming
+from potchain.driver.journal import Journal
+from potchain.errors import CodecError, LedgerError
+from potchain.ledger.reader import LedgerReader
+from potchain.primitives import NS_PER_S, Digest, NodeId
+from potchain.replica import Replica, wire
+from potchain.replica.actions import (
+    Applied,
+    Apply,
+    Begin,
+    Blame,
+    CertificatesStored,
+    Evidence,
+    ForgetBodies,
+    FrameReceived,
+    Halt,
+    Notice,
+    PeerConnected,
+    PeerDisconnected,
+    Persist,
+    Persisted,
+    ReplicaAction,
+    ReplicaEvent,
+    Resolve,
+    ServeBlocks,
+    ServeCertificates,
+    StartTimer,
+    StoreCertificate,
+    TimerFired,
+    TransactionsVerified,
+    Transmit,
+    TruncateVotes,
+)
+from potchain.transactions import Transaction
+from potchain.transport import Channel, Transport
+
+EVENTS_PER_TURN = 64
+"""Events handled before the loop may look at its sockets again."""
+SYNC_ANSWER_BYTES_MAX = 2 * 1024 * 1024
+"""Bound on one answer of blocks to a peer that is behind."""
+
+Outcomes = tuple[tuple[Digest, str, str, str], ...]
+"""Per transaction: id, status, code, detail; as in `Resolve`."""
+
+
+class Observer(Protocol):
+    """Who wants to know what became durable; called on the event loop."""
+
+    def block_executed(self, block: ExecutedBlock) -> None:
+        """A block was executed and is on its way to the disk."""
+        ...
+
+    def blocks_applied(self, height: int) -> None:
+        """Every block up to here is durable."""
+        ...
+
+    def certificates_stored(self, certificates: tuple[BlockCertificate, ...]) -> None:
+        """These blocks are final."""
+        ...
+
+
+class Driver:
+    """Runs one replica until it is closed or fails."""
+
+    def __init__(
+        self,
+        *,
+        replica: Replica,
+        reader: LedgerReader,
+        incoming: Incoming,
+        clock: Clock,
+        observer: Observer,
+        dump: Callable[[str, bytes], None],
+    ) -> None:
+        """`dump` keeps the engine's state for a bug report: a reason and bytes."""
+        self.replica = replica
+        self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Resolves with the reason when the node must stop."""
+        self._loop = asyncio.get_running_loop()
+        self._transport: Transport
+        self._journal: Journal
+        self._bookkeeper: Bookkeeper
+        self._reader = reader
+        self._incoming = incoming
+        self._clock = clock
+        self._observer = observer
+        self._dump = dump
+        self._log = structlog.get_logger("driver")
+        self._inbox: deque[ReplicaEvent] = deque()
+        self._pumping = False
+        self._tickets: dict[int, asyncio.Future[Outcomes]] = {}
+        self._next_ticket = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[NodeId] = set()
+        self._members = tuple(node for node in replica.epoch.ids if node != replica.me)
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def start(self, transport: Transport, journal: Journal, bookkeeper: Bookkeeper) -> None:
+        """Begin to step the replica, with the collaborators that report back to this driver."""
+        self._transport, self._journal, self._bookkeeper = transport, journal, bookkeeper
+        self.post(Begin())
+
+    def post(self, event: ReplicaEvent) -> None:
+        """Put an event into the inbox; from the event loop."""
+        self._inbox.append(event)
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def post_threadsafe(self, event: ReplicaEvent) -> None:
+        """The same from another thread."""
+        self._loop.call_soon_threadsafe(self.post, event)
+
+    def journal_persisted(self, token: int) -> None:
+        """From the journal's thread."""
+        self.post_threadsafe(Persisted(token))
+
+    def ledger_applied(self, height: int) -> None:
+        """From the bookkeeper's thread."""
+        self._loop.call_soon_threadsafe(self._applied, height)
+
+    def ledger_certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
+        """From the bookkeeper's thread."""
+        self._loop.call_soon_threadsafe(self._certified, certificates)
+
+    def storage_failed(self, failure: LedgerError) -> None:
+        """From a storage thread: stop with a clear error, nothing half-written."""
+        self._loop.call_soon_threadsafe(self.fail, str(failure))
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """From the transport."""
+        self._log.info("peer connected", peer=self.replica.epoch.name_of(peer))
+        self.post(PeerConnected(peer))
+
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
+        """From the transport."""
+        self._log.info("peer disconnected", peer=self.replica.epoch.name_of(peer), reason=reason)
+        self.post(PeerDisconnected(peer))
+
+    def frames_received(self, peer: NodeId, channel: Channel, frames: Sequence[bytes]) -> None:
+        """From the transport: decode, check what must be checked, and post."""
+        for data in frames:
+            try:
+                frame = wire.decode_frame(data)
+            except CodecError as fault:
+                self._transport.misbehaved(peer, str(fault))
+                continue
+            if isinstance(frame, ConsensusMessage):
+                self._consensus_message(peer, frame)
+            elif isinstance(frame, wire.Gossip | wire.BodiesAnswer):
+                self._spawn(self._transactions(peer, frame))
+            elif isinstance(frame, wire.BlocksAnswer):
+                self._spawn(self._blocks(peer, frame))
+            elif isinstance(frame, wire.CertificatesAnswer):
+                self._spawn(self._certificates(peer, frame))
+            else:
+                self.post(FrameReceived(peer, frame))
+
+    async def submit(self, transactions: Sequence[Transaction]) -> Outcomes:
+        """Hand transactions with good signatures to the pool; the outcome once they are durable."""
+        self._next_ticket += 1
+        ticket = self._next_ticket
+        future: asyncio.Future[Outcomes] = self._loop.create_future()
+        self._tickets[ticket] = future
+        self.post(TransactionsVerified(tuple(transactions), ticket))
+        try:
+            return await future
+        finally:
+            self._tickets.pop(ticket, None)
+
+    async def close(self) -> None:
+        """Stop handling events and end the tasks under way; storage is closed by the node."""
+        self._inbox.clear()
+        self._pumping = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def fail(self, reason: str) -> None:
+        """Stop the node."""
+        if not self.failure.done():
+            self._pumping = True
+            self._inbox.clear()
+            self.failure.set_result(reason)
+
+    @property
+    def journal_depth(self) -> int:
+        """Batches that wait for the vote log."""
+        return self._journal.depth
+
+    # --- the pump ---------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pumping = False
+        try:
+            for _ in range(min(EVENTS_PER_TURN, len(self._inbox))):
+                event = self._inbox.popleft()
+                for action in self.replica.step(event, self._clock.now()):
+                    self._carry_out(action)
+                if self.failure.done():
+                    return
+        except BaseException as bug:
+            self._dump(f"{type(bug).__name__} out of step: {bug}", self.replica.engine.dump())
+            self.fail(f"a bug: {type(bug).__name__} out of step: {bug}; the engine's state was dumped")
+            raise
+        if self._inbox:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _carry_out(self, action: ReplicaAction) -> None:
+        match action:
+            case Transmit():
+                self._transmit(action)
+            case Persist() | TruncateVotes() | ForgetBodies():
+                self._journal.put(action)
+            case StartTimer():
+                event = TimerFired(action.name, action.generation)
+                self._loop.call_later(action.after_ns / NS_PER_S, self.post, event)
+            case Apply():
+                self._observer.block_executed(action.block)
+                self._bookkeeper.put(action.block)
+            case StoreCertificate():
+                self._bookkeeper.put(action.certificate)
+            case Resolve():
+                future = self._tickets.get(action.ticket)
+                if future is not None and not future.done():
+                    future.set_result(action.outcomes)
+            case ServeBlocks():
+                self._spawn(self._serve_blocks(action))
+            case ServeCertificates():
+                self._spawn(self._serve_certificates(action))
+            case Blame():
+                self._transport.misbehaved(action.peer, action.reason)
+                self._log.warning("peer misbehaved", peer=self._name(action.peer), reason=action.reason)
+            case Evidence():
+                self._evidence(action.misbehaviour)
+            case Notice():
+                self._log.log(_LEVELS[action.level], action.text)
+            case Halt():
+                self.fail(action.reason)
+
+    def _transmit(self, action: Transmit) -> None:
+        data = wire.encode_frame(action.frame)
+        channel = wire.channel_of(data)
+        if action.to is not None:
+            self._transport.send(action.to, channel, data)
+            return
+        for node in self._members:
+            self._transport.send(node, channel, data)
+
+    def _applied(self, height: int) -> None:
+        self._observer.blocks_applied(height)
+        self.post(Applied(height))
+
+    def _certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
+        self._observer.certificates_stored(certificates)
+        self.post(CertificatesStored(certificates))
+
+    def _evidence(self, misbehaviour: Misbehaviour) -> None:
+        first, second = misbehaviour.first, misbehaviour.second
+        self._log.error(
+            "equivocation",
+            node=self._name(first.sender),
+            kind=first.kind,
+            view=first.view,
+            sequence=first.sequence,
+            first="0x" + first.digest.hex(),
+            second="0x" + second.digest.hex(),
+        )
+
+    # --- from peers -------------------------------------------------------------------------------------------------
+
+    def _consensus_message(self, peer: NodeId, message: ConsensusMessage) -> None:
+        epoch = self.replica.epoch
+        key = epoch.keys.get(NodeId(message.sender))
+        if key is None or message.epoch != epoch.number:
+            self._transport.misbehaved(peer, f"{message.kind} by a stranger or of epoch {message.epoch}")
+            return
+        signed = vote_bytes(
+            self.replica.genesis.hash,
+            message.epoch,
+            message.kind,
+            message.view,
+            message.sequence,
+            message.digest,
+            message.sender,
+        )
+        if not verify_vote(key, signed, message.signature):
+            self._transport.misbehaved(peer, f"bad signature on {message.kind}")
+            return
+        self.post(FrameReceived(peer, message))
+
+    async def _transactions(self, peer: NodeId, frame: wire.Gossip | wire.BodiesAnswer) -> None:
+        verified, fault = await self._incoming.transactions(frame.transactions, self.replica)
+        if fault:
+            self._transport.misbehaved(peer, fault)
+        if verified:
+            self.post(TransactionsVerified(verified))
+
+    async def _blocks(self, peer: NodeId, frame: wire.BlocksAnswer) -> None:
+        event, fault = await self._incoming.blocks(peer, frame.blocks, self.replica)
+        if fault:
+            self._transport.misbehaved(peer, fault)
+        self.post(event)
+
+    async def _certificates(self, peer: NodeId, frame: wire.CertificatesAnswer) -> None:
+        event, fault = await self._incoming.certificates(frame.certificates, self.replica)
+        if fault:
+            self._transport.misbehaved(peer, fault)
+        self.post(event)
+
+    # --- to peers ---------------------------------------------------------------------------------------------------
+
+    async def _serve_blocks(self, ask: ServeBlocks) -> None:
+        if ask.to in self._serving:
+            return
+        self._serving.add(ask.to)
+        try:
+            blocks = await asyncio.to_thread(
+                self._reader.sync_blocks, max(1, ask.from_height), ask.count, SYNC_ANSWER_BYTES_MAX
+            )
+        except LedgerError as failure:
+            self._log.warning("cannot serve blocks", peer=self._name(ask.to), reason=str(failure))
+        else:
+            if blocks:
+                self._transmit(Transmit(ask.to, wire.BlocksAnswer(tuple(blocks))))
+        finally:
+            self._serving.discard(ask.to)
+
+    async def _serve_certificates(self, ask: ServeCertificates) -> None:
+        heights = range(max(1, ask.from_height), ask.from_height + ask.count)
+        found = await asyncio.to_thread(lambda: [self._reader.certificate(height) for height in heights])
+        certificates = tuple(certificate for certificate in found if certificate is not None)
+        if certificates:
+            self._transmit(Transmit(ask.to, wire.CertificatesAnswer(certificates)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self.fail(str(bug) if isinstance(bug, LedgerError) else f"a bug: {type(bug).__name__}: {bug}")
+
+    def _name(self, node: bytes) -> str:
+        return self.replica.epoch.name_of(node)
+
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}

@@ -1,0 +1,6 @@
+"""What the HTTP API sees of a running node: the implementation of `NodePort` in `potchain.api.ports`."""
+
+from potchain.gateway.node_port import Gateway
+from potchain.gateway.recent import RecentBlocks
+
+__all__ = ["Gateway", "RecentBlocks"]

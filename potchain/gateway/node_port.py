@@ -1,0 +1,308 @@
+"""`NodePort` over a running driver: reads on the event loop, submissions through signatures, pool and disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from potchain.api.ports import (
+    AccountView,
+    ConsensusStatus,
+    Limits,
+    NodeStatus,
+    PendingState,
+    PoolEntry,
+    PoolStatus,
+    SubmitOutcome,
+)
+from potchain.application.accounts import account_key, load_account
+from potchain.application.execution import Executor
+from potchain.consensus.interface import EngineFactory, EngineStatus
+from potchain.driver import Driver
+from potchain.driver.bookkeeper import Bookkeeper
+from potchain.driver.clock import Clock
+from potchain.driver.verifier import Verifier
+from potchain.errors import InvalidTransaction
+from potchain.gateway.recent import RecentBlocks
+from potchain.genesis import Epoch
+from potchain.ledger.reader import LedgerReader
+from potchain.primitives import NS_PER_MS, Digest, uint
+from potchain.proofs import StateProof
+from potchain.transactions import MEMO_BYTES_MAX, TRANSACTION_BYTES_MAX, Transaction
+from potchain.transport import PeerStatus, Transport
+
+SUBMIT_BATCH_MAX = 1_000
+"""Transactions in one HTTP call."""
+PROOF_WAIT_S = 10.0
+"""How long a state proof waits for the newest block's certificate."""
+DROPPED_CHECK_S = 0.25
+"""How often a waiting call looks whether its transaction was dropped."""
+
+
+class Gateway:
+    """One node, as the API sees it."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        transport: Transport,
+        verifier: Verifier,
+        bookkeeper: Bookkeeper,
+        reader: LedgerReader,
+        recent: RecentBlocks,
+        executor: Executor,
+        engine: EngineFactory,
+        clock: Clock,
+        name: str,
+        version: str,
+    ) -> None:
+        self.genesis = driver.replica.genesis
+        self.types = executor.types
+        self.event_types = executor.event_types
+        self._driver = driver
+        self._replica = driver.replica
+        self._transport = transport
+        self._verifier = verifier
+        self._bookkeeper = bookkeeper
+        self._reader = reader
+        self._recent = recent
+        self._engine = engine
+        self._clock = clock
+        self._name = name
+        self._version = version
+        self._started_at_ms = clock.now().unix_ms
+
+    # --- status -----------------------------------------------------------------------------------------------------
+
+    def epoch(self) -> Epoch:
+        """The current epoch."""
+        return self._replica.epoch
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """All configured peers."""
+        return self._transport.peers()
+
+    def limits(self) -> Limits:
+        """What a client should know before it sends."""
+        pool = self._replica.pool.limits
+        parameters = self._replica.epoch.parameters
+        return Limits(
+            base_fee=parameters.base_fee,
+            transaction_bytes_max=TRANSACTION_BYTES_MAX,
+            memo_bytes_max=MEMO_BYTES_MAX,
+            nonce_gap_max=pool.nonce_gap_max,
+            sender_in_flight_max=pool.per_sender_max,
+            submit_batch_max=SUBMIT_BATCH_MAX,
+            batch_max=parameters.batch_max,
+        )
+
+    def status(self) -> NodeStatus:
+        """Where this node is."""
+        replica = self._replica
+        pool = replica.pool.status()
+        peers = self._transport.peers()
+        best = replica.catch_up.best_height
+        self._recent.history_reached(self._bookkeeper.history_height)
+        return NodeStatus(
+            node_id=replica.me,
+            name=self._name,
+            version=self._version,
+            engine=self._engine.name,
+            engine_version=self._engine.version,
+            height=replica.applied_header.height,
+            block_hash=replica.applied_hash,
+            state_root=replica.applied_header.state_root,
+            block_time_ms=replica.applied_header.block_time_ms,
+            certified_height=self._recent.certified,
+            stable_height=replica.engine.status().low_water_mark,
+            history_height=self._bookkeeper.history_height,
+            best_peer_height=best,
+            pool_count=pool.count,
+            pool_bytes=pool.bytes,
+            peers_connected=sum(peer.connected for peer in peers),
+            peers_configured=len(peers),
+            syncing=replica.catch_up.is_behind(replica.applied),
+            stalled=self._stalled(),
+            started_at_ms=self._started_at_ms,
+        )
+
+    def consensus(self) -> ConsensusStatus:
+        """The engine's own status and the host's around it."""
+        replica = self._replica
+        status = replica.engine.status()
+        timer = replica.next_timer()
+        now_ns = self._clock.now().monotonic_ns
+        return ConsensusStatus(
+            engine=status,
+            epoch=replica.epoch,
+            waiting_for=self._waiting_for(status),
+            next_timer=timer[0] if timer else None,
+            next_timer_in_ms=max(0, (timer[1] - now_ns) // NS_PER_MS) if timer else None,
+            block_votes_missing=replica.certifier.missing(),
+            buffers={
+                **status.buffers,
+                **replica.sizes(),
+                "journal_queue": self._driver.journal_depth,
+                "ledger_queue": self._bookkeeper.depth,
+                "history_lag": self._bookkeeper.lag,
+                "signatures_under_way": self._verifier.under_way,
+                "recent_blocks": self._recent.count,
+            },
+        )
+
+    def _stalled(self) -> str | None:
+        replica = self._replica
+        if not replica.has_work:
+            return None
+        waited_ns = self._clock.now().monotonic_ns - replica.progress_ns
+        if waited_ns < replica.epoch.parameters.view_timeout_ms * NS_PER_MS:
+            return None
+        waiting = self._waiting_for(replica.engine.status())
+        return f"no progress for {waited_ns // NS_PER_MS} ms; waiting for {waiting}"
+
+    def _waiting_for(self, status: EngineStatus) -> str:
+        replica = self._replica
+        epoch = replica.epoch
+        if replica.catch_up.is_behind(replica.applied):
+            return f"blocks {replica.applied + 1} to {replica.catch_up.best_height} from peers"
+        if status.in_flight:
+            slot = status.in_flight[0]
+            missing = "; ".join(f"{kind} from {', '.join(names)}" for kind, names in sorted(slot.missing.items()) if names)
+            return f"sequence {slot.sequence} ({slot.phase}): {missing or 'this node itself'}"
+        if replica.pool.proposable()[0]:
+            primary = epoch.name_of(status.primary)
+            if status.primary == replica.me:
+                return "this node, the primary, to propose"
+            reachable = "connected" if status.primary in replica.connected else "not connected"
+            return f"a proposal from primary {primary} ({reachable})"
+        votes = replica.certifier.missing()
+        if votes:
+            height = min(votes)
+            return f"block votes for height {height} from {', '.join(votes[height])}"
+        return "nothing: there is no work"
+
+    # --- transactions and accounts ----------------------------------------------------------------------------------
+
+    async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
+        """Verify, admit, make durable, gossip: one outcome each, in order."""
+        outcomes: list[SubmitOutcome | None] = [None] * len(transactions)
+        fresh = []
+        for at, transaction in enumerate(transactions):
+            if self._replica.pool.contains(transaction.id):
+                outcomes[at] = SubmitOutcome(transaction.id, "known", "", "")
+            else:
+                fresh.append(at)
+        good = []
+        try:
+            refusals = await self._verifier.check([transactions[at] for at in fresh])
+        except InvalidTransaction as busy:
+            refusals = [busy] * len(fresh)
+        for at, refusal in zip(fresh, refusals, strict=True):
+            if refusal is None:
+                good.append(at)
+            else:
+                outcomes[at] = SubmitOutcome(transactions[at].id, "refused", refusal.code, refusal.detail)
+        if good:
+            results = await self._driver.submit([transactions[at] for at in good])
+            for at, (transaction_id, status, code, detail) in zip(good, results, strict=True):
+                if code == "stale_nonce" and await self._find(transaction_id) is not None:
+                    status, code, detail = "known", "", ""
+                outcomes[at] = SubmitOutcome(transaction_id, status, code, detail)
+        return tuple(outcome for outcome in outcomes if outcome is not None)
+
+    def account(self, address: bytes) -> AccountView:
+        """An account as of the highest executed block."""
+        account = load_account(self._replica.state, address)
+        return AccountView(
+            height=self._replica.tip.height,
+            nonce=account.nonce,
+            next_nonce=self._replica.pool.next_nonce(address, account.nonce),
+            balance=uint(account.balance),
+        )
+
+    async def state_proof(self, address: bytes) -> StateProof | None:
+        """Proof of the account's record, or of its absence, under the newest block once that is certified."""
+        key = account_key(address)
+        header = self._replica.tip
+        value, branch = self._replica.state.get(key), self._replica.state.prove(key)
+        if header.height == 0 or not await self.wait_height(header.height, certified=True, timeout_s=PROOF_WAIT_S):
+            return None
+        certificate = await asyncio.to_thread(self._reader.certificate, header.height)
+        if certificate is None:
+            return None
+        return StateProof(
+            header=header,
+            certificate=certificate,
+            key=key,
+            value=value,
+            siblings=branch.siblings,
+            other_leaf=branch.other_leaf,
+            epochs=(),
+        )
+
+    def pool(self) -> PoolStatus:
+        """Sizes and bounds of the pool."""
+        sizes = self._replica.pool.status()
+        return PoolStatus(
+            count=sizes.count,
+            count_max=sizes.count_max,
+            bytes=sizes.bytes,
+            bytes_max=sizes.bytes_max,
+            ready=sizes.ready,
+            senders=sizes.senders,
+        )
+
+    def pool_page(self, after: bytes | None, limit: int) -> tuple[PoolEntry, ...]:
+        """Pooled transactions in id order, from behind `after`."""
+        page = self._replica.pool.page(
+            None if after is None else Digest(after), limit, now_ns=self._clock.now().monotonic_ns
+        )
+        return tuple(
+            PoolEntry(transaction=entry.transaction, ready=entry.ready, age_ms=entry.age_ms) for entry in page
+        )
+
+    def pending(self, transaction_id: bytes) -> PendingState | None:
+        """Pool or recently dropped; None when it is neither."""
+        found = self._replica.pool.pending_state(Digest(transaction_id))
+        return None if found is None else PendingState(found.state, found.code, found.reason)
+
+    def pooled_transaction(self, transaction_id: bytes) -> Transaction | None:
+        """The body of a pooled transaction."""
+        return self._replica.pool.get(Digest(transaction_id))
+
+    def recently_included(self, transaction_id: bytes) -> tuple[int, int] | None:
+        """(height, index) in blocks that history has not reached."""
+        return self._recent.place_of(transaction_id)
+
+    def recent_history(self, address: bytes) -> tuple[tuple[int, int], ...]:
+        """(height, index) of an address in blocks that history has not reached, newest first."""
+        return self._recent.history_of(address)
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    async def wait_height(self, height: int, *, certified: bool, timeout_s: float) -> bool:
+        """Until that height is durable (and final)."""
+        return await self._recent.wait_height(height, certified=certified, timeout_s=timeout_s)
+
+    async def wait_transaction(self, transaction_id: bytes, *, certified: bool, timeout_s: float) -> bool:
+        """Until it is executed (and its block is final); False when the time ran out or it is dropped."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        place = await self._find(transaction_id)
+        height = place[0] if place else None
+        while height is None:
+            left = deadline - loop.time()
+            if left <= 0:
+                return False
+            height = await self._recent.wait_place(transaction_id, min(left, DROPPED_CHECK_S))
+            pending = self.pending(transaction_id)
+            if height is None and pending is not None and pending.state == "dropped":
+                return False
+        if not certified:
+            return True
+        return await self.wait_height(height, certified=True, timeout_s=max(0.001, deadline - loop.time()))
+
+    async def _find(self, transaction_id: bytes) -> tuple[int, int] | None:
+        recent = self._recent.place_of(transaction_id)
+        return recent or await asyncio.to_thread(self._reader.locate, transaction_id)

@@ -1,0 +1,249 @@
+"""The composition root: wires the rooms of one node together, runs them, and stops them in order. No behaviour."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from potchain.api.app import bound_port, build_app, start_api
+from potchain.api.options import ApiOptions
+from potchain.application.execution import Executor
+from potchain.config import NodeConfig, load_config, peers_of
+from potchain.driver import Driver
+from potchain.driver.bookkeeper import Bookkeeper
+from potchain.driver.clock import SystemClock
+from potchain.driver.incoming import Incoming
+from potchain.driver.journal import Journal
+from potchain.driver.verifier import Verifier
+from potchain.errors import ConfigError
+from potchain.gateway import Gateway, RecentBlocks
+from potchain.genesis import Genesis, parse_genesis
+from potchain.home import HomeLock
+from potchain.keyfiles import ValidatorKeys, load_validator_keys, member_of
+from potchain.ledger.check import ChainSummary
+from potchain.logs import configure_logs
+from potchain.pool import TransactionPool
+from potchain.registry import Registry, load_plugins
+from potchain.replica import Replica
+from potchain.startup import Started, Storage, load_boot, load_state, open_storage, verify_storage
+from potchain.tables import decode_table
+from potchain.transport import Transport, TransportConfig, TransportEvents
+from potchain.version import distribution_version
+
+log = structlog.get_logger("node")
+
+
+def load_genesis(config: NodeConfig) -> Genesis:
+    """The network's genesis. Raises ConfigError or GenesisError."""
+    try:
+        text = config.genesis_path.read_bytes()
+    except OSError as fault:
+        raise ConfigError(f"cannot read the genesis file {config.genesis_path}: {fault.strerror}") from None
+    return parse_genesis(text, str(config.genesis_path))
+
+
+def make_executor(config: NodeConfig, registry: Registry, genesis: Genesis) -> Executor:
+    """The enabled applications, in order."""
+    applications = []
+    for name in config.application.enabled:
+        factory = registry.application(name)
+        options = decode_table(config.options_table("application", name), factory.options_type, f"application.{name}")
+        applications.append(factory.create(options))
+    return Executor(genesis, applications)
+
+
+async def run_node(config: NodeConfig, home: Path) -> int:
+    """Run a node until SIGTERM, SIGINT or a failure; the exit code. Raises PotchainError when it cannot start."""
+    configure_logs(config.log.format, config.log.level)
+    with HomeLock(home):
+        registry = load_plugins(config.plugins.disabled)
+        genesis = load_genesis(config)
+        keys = load_validator_keys(home)
+        executor = make_executor(config, registry, genesis)
+        began = time.monotonic()
+        storage = open_storage(config, genesis, executor)
+        try:
+            state = load_state(
+                storage, genesis, executor, full=config.ledger.start_check == "full", progress=_report_progress()
+            )
+            epoch = genesis.first_epoch
+            started = load_boot(storage, genesis, epoch, executor, keys.consensus, keys.node_id, state)
+            tip = started.replica.tip
+            log.info("ledger checked", height=tip.height, seconds=round(time.monotonic() - began, 2))
+            return await _run(config, home, registry, genesis, keys, executor, storage, started)
+        finally:
+            storage.close()
+
+
+async def _run(
+    config: NodeConfig,
+    home: Path,
+    registry: Registry,
+    genesis: Genesis,
+    keys: ValidatorKeys,
+    executor: Executor,
+    storage: Storage,
+    started: Started,
+) -> int:
+    engine = registry.engine(config.consensus.engine)
+    engine_options = decode_table(
+        config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
+    )
+    replica = Replica(
+        genesis=genesis,
+        epoch=started.engine.epoch,
+        me=keys.node_id,
+        engine=engine.create(started.engine, engine_options),
+        signer=started.signer,
+        executor=executor,
+        state=started.state,
+        pool=TransactionPool(config.pool),
+        boot=started.replica,
+    )
+    if started.signer is None:
+        log.error("the vote log is missing beside a ledger with blocks; this node observes and does not vote")
+    clock = SystemClock()
+    recent = restore_recent(storage, executor, started)
+    async with AsyncExitStack() as stack:
+        verifier = Verifier(executor.types, config.node.verify_workers)
+        stack.callback(verifier.close)
+        await verifier.warm_up()
+        driver = Driver(
+            replica=replica,
+            reader=storage.reader,
+            incoming=Incoming(executor.types, engine, verifier),
+            clock=clock,
+            observer=recent,
+            dump=partial(_dump, home),
+        )
+        bookkeeper = Bookkeeper(
+            storage.writer,
+            storage.projector,
+            lag_max=config.ledger.projection_lag_max,
+            applied=driver.ledger_applied,
+            certified=driver.ledger_certified,
+            failed=driver.storage_failed,
+        )
+        journal = Journal(storage.vote_log, persisted=driver.journal_persisted, failed=driver.storage_failed)
+        journal.restore(started.body_batches)
+        transport = make_transport(config, registry, genesis, keys, driver)
+        for thread in (bookkeeper, journal):
+            thread.start()
+            stack.callback(thread.close)
+        stack.push_async_callback(transport.close)
+        stack.push_async_callback(driver.close)
+        gateway = Gateway(
+            driver=driver,
+            transport=transport,
+            verifier=verifier,
+            bookkeeper=bookkeeper,
+            reader=storage.reader,
+            recent=recent,
+            executor=executor,
+            engine=engine,
+            clock=clock,
+            name=config.node.name or member_of(genesis, keys).name,
+            version=distribution_version(),
+        )
+        options = api_options(config)
+        runner = await start_api(build_app(gateway, storage.reader, options), options)
+        stack.push_async_callback(runner.cleanup)
+        await transport.start()
+        driver.start(transport, journal, bookkeeper)
+        log.info("node is up", api=f"http://{options.host}:{bound_port(runner)}", height=started.replica.tip.height)
+        return await _until_stopped(driver)
+
+
+def make_transport(
+    config: NodeConfig, registry: Registry, genesis: Genesis, keys: ValidatorKeys, driver: Driver
+) -> Transport:
+    """The configured transport, reporting to the driver; not started."""
+    factory = registry.transport(config.transport.name)
+    options = decode_table(
+        config.options_table("transport", factory.name), factory.options_type, f"transport.{factory.name}"
+    )
+    transport_config = TransportConfig(
+        me=keys.node_id,
+        node_key_secret=keys.node_secret,
+        genesis_hash=genesis.hash,
+        listen_host=config.transport.listen_host,
+        listen_port=config.transport.listen_port,
+        peers=peers_of(config, genesis, keys.node_id),
+    )
+    events = TransportEvents(
+        received=driver.frames_received, connected=driver.peer_connected, disconnected=driver.peer_disconnected
+    )
+    return factory.create(transport_config, events, options)
+
+
+def restore_recent(storage: Storage, executor: Executor, started: Started) -> RecentBlocks:
+    """The index of blocks that history rows had not reached at the last stop."""
+    tip = started.replica.tip.height
+    recent = RecentBlocks(executor.types, tip, started.replica.certified)
+    for height in range(max(1, storage.projector.height + 1), tip + 1):
+        contents = storage.reader.contents(height)
+        assert contents is not None, "the start has checked that every block is there"
+        recent.restore(contents)
+    return recent
+
+
+def api_options(config: NodeConfig) -> ApiOptions:
+    """The API's own struct from the section of the same fields."""
+    return ApiOptions(**{name: getattr(config.api, name) for name in ApiOptions.__struct_fields__})
+
+
+async def _until_stopped(driver: Driver) -> int:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[str] = loop.create_future()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, _resolve, stop, name.name)
+    await asyncio.wait({stop, driver.failure}, return_when=asyncio.FIRST_COMPLETED)
+    if driver.failure.done():
+        log.critical("node stops", reason=driver.failure.result())
+        return 1
+    log.info("node stops", signal=stop.result())
+    return 0
+
+
+def _resolve(future: asyncio.Future[str], value: str) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _dump(home: Path, reason: str, data: bytes) -> None:
+    path = home / "engine-dump.json"
+    path.write_bytes(data)
+    log.critical("engine state dumped", reason=reason, path=str(path))
+
+
+def _report_progress() -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def report(height: int, tip: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 2:
+            last = time.monotonic()
+            log.info("checking the ledger", height=height, tip=tip)
+
+    return report
+
+
+def verify_home(home: Path, progress: Callable[[int, int], None]) -> ChainSummary:
+    """Re-derive everything in a node's ledger from genesis. Raises LedgerCorrupt with the first bad height."""
+    config = load_config(home, os.environ)
+    registry = load_plugins(config.plugins.disabled)
+    genesis = load_genesis(config)
+    executor = make_executor(config, registry, genesis)
+    storage = open_storage(config, genesis, executor)
+    try:
+        return verify_storage(storage, registry.engine(config.consensus.engine), genesis, executor, progress)
+    finally:
+        storage.close()

@@ -1,0 +1,82 @@
+"""When to ask whom for blocks and certificates that this node lacks.
+
+What peers say of their progress is a hint that decides only whom to ask; what they send is checked and re-executed. One
+request for blocks is outstanding at a time; it is given to the next peer when its answer is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from potchain.primitives import NS_PER_MS, NodeId
+from potchain.replica.wire import CERTIFICATES_MAX, SYNC_BLOCKS_MAX, FetchBlocks, FetchCertificates, PeerProgress
+
+REQUEST_TIMEOUT_NS = 2_000 * NS_PER_MS
+"""How long an answer may take before another peer is asked."""
+
+
+class CatchUp:
+    """Chooses requests; holds one line per peer."""
+
+    def __init__(self, me: NodeId, members: Sequence[NodeId], far_behind: int) -> None:
+        """`far_behind`: from this many heights on, blocks are fetched at once and not only when nothing moves."""
+        self._me = me
+        self._members = tuple(members)
+        self._far_behind = far_behind
+        self._progress: dict[NodeId, PeerProgress] = {}
+        self._asked: NodeId | None = None
+        self._asked_ns = 0
+        self._turn = 0
+
+    def heard(self, peer: NodeId, progress: PeerProgress) -> None:
+        """A peer told where it is."""
+        if peer in self._members:
+            self._progress[peer] = progress
+
+    def gone(self, peer: NodeId) -> None:
+        """A peer is disconnected: do not ask it, do not wait for it."""
+        self._progress.pop(peer, None)
+        if self._asked == peer:
+            self._asked = None
+
+    def answered(self, peer: NodeId) -> None:
+        """An answer came, whatever was in it."""
+        if self._asked == peer:
+            self._asked = None
+
+    @property
+    def best_height(self) -> int:
+        """Highest height that a peer says is certified."""
+        return max((progress.certified for progress in self._progress.values()), default=0)
+
+    def is_behind(self, executed: int) -> bool:
+        """Whether peers are so far ahead that this node is catching up rather than taking part."""
+        return self.best_height > executed + self._far_behind
+
+    def blocks_wanted(self, executed: int, now_ns: int, *, stuck: bool) -> tuple[NodeId, FetchBlocks] | None:
+        """Whom to ask for the block after `executed`, if anybody; `stuck`: no progress for a while."""
+        if self._asked is not None and now_ns - self._asked_ns < REQUEST_TIMEOUT_NS:
+            return None
+        if not (self.is_behind(executed) or (stuck and self.best_height > executed)):
+            return None
+        peer = self._next_peer([p for p in self._members if p in self._progress], executed)
+        if peer is None:
+            return None
+        self._asked, self._asked_ns = peer, now_ns
+        return peer, FetchBlocks(executed + 1, SYNC_BLOCKS_MAX)
+
+    def certificates_wanted(self, certified: int, executed: int) -> tuple[NodeId, FetchCertificates] | None:
+        """Whom to ask for certificates of blocks that were executed here but have none."""
+        if executed <= certified or self.best_height <= certified:
+            return None
+        peer = self._next_peer([p for p in self._members if p in self._progress], certified)
+        if peer is None:
+            return None
+        return peer, FetchCertificates(certified + 1, min(CERTIFICATES_MAX, executed - certified))
+
+    def _next_peer(self, candidates: list[NodeId], above: int) -> NodeId | None:
+        useful = [peer for peer in candidates if self._progress[peer].certified > above and peer != self._me]
+        if not useful:
+            return None
+        self._turn += 1
+        return useful[self._turn % len(useful)]

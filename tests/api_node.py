@@ -1,0 +1,489 @@
+"""A node of one process for tests of the API: real keys, transactions, execution, blocks and certificates, in memory.
+
+`PaperNode` is what the API calls a NodePort, `PaperHistory` a HistoryPort. Blocks are made when a test says so, so
+that nothing waits for a clock; `rows_to` says how far the SQL rows have come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from core_network import Chain, certify, make_genesis
+
+from potchain.api.app import bound_port, build_app, start_api
+from potchain.api.options import ApiOptions
+from potchain.api.ports import (
+    AccountView,
+    ConsensusStatus,
+    Limits,
+    NodeStatus,
+    PendingState,
+    PoolEntry,
+    PoolStatus,
+    SubmitOutcome,
+)
+from potchain.application.accounts import account_key, load_account
+from potchain.blocks import BlockCertificate, BlockHeader, ExecutedBlock, Receipts, block_hash
+from potchain.consensus.interface import EngineStatus, SlotStatus
+from potchain.errors import InvalidTransaction, LedgerError
+from potchain.genesis import Epoch
+from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
+from potchain.primitives import Digest, uint
+from potchain.proofs import StateProof
+from potchain.transactions import Transaction, Transfer
+from potchain.transport import PeerStatus
+from potchain.typed_data import JsonObject, struct_to_json
+
+GAP_MAX = 3
+SENDER_MAX = 4
+POOL_MAX = 6
+
+
+class PaperHistory:
+    """Blocks in a dict."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.genesis_header = chain.tip
+        self.certificates: dict[int, BlockCertificate] = {}
+        self.rows_height = 0
+        self.broken = False
+
+    def header(self, height: int) -> BlockHeader | None:
+        stored = self.block(height)
+        return None if stored is None else stored.header
+
+    def block(self, height: int) -> StoredBlock | None:
+        if self.broken:
+            raise LedgerError("disk image /secret/path is malformed")
+        if height == 0:
+            return StoredBlock(
+                header=self.genesis_header,
+                hash=block_hash(self.genesis_header),
+                proposal=None,
+                order_certificate=None,
+                block_certificate=None,
+            )
+        found = self._executed(height)
+        return found and StoredBlock(
+            header=found.header,
+            hash=found.hash,
+            proposal=found.proposal,
+            order_certificate=found.order_certificate,
+            block_certificate=self.certificates.get(height),
+        )
+
+    def block_by_hash(self, hash_: bytes) -> StoredBlock | None:
+        for height in range(len(self.chain.blocks) + 1):
+            stored = self.block(height)
+            if stored is not None and stored.hash == hash_:
+                return stored
+        return None
+
+    def blocks_page(self, after: int | None, limit: int, *, ascending: bool = False) -> Sequence[StoredBlock]:
+        heights = list(range(len(self.chain.blocks) + 1))
+        if ascending:
+            chosen = [height for height in heights if after is None or height > after]
+        else:
+            chosen = [height for height in reversed(heights) if after is None or height < after]
+        return [stored for stored in map(self.block, chosen[:limit]) if stored is not None]
+
+    def contents(self, height: int) -> BlockContents | None:
+        found = self._executed(height)
+        return found and BlockContents(
+            header=found.header,
+            transaction_ids=found.proposal.transaction_ids,
+            bodies=found.bodies,
+            receipts=Receipts(found.receipts, found.end_events),
+        )
+
+    def certificate(self, height: int) -> BlockCertificate | None:
+        return self.certificates.get(height)
+
+    def epochs(self) -> Sequence[Epoch]:
+        return (self.chain.genesis.first_epoch,)
+
+    def locate(self, transaction_id: bytes) -> tuple[int, int] | None:
+        return self.find(transaction_id, 1, self.rows_height)
+
+    def inclusion(self, height: int, position: int) -> Inclusion | None:
+        found = self._executed(height)
+        return found and Inclusion(
+            header=found.header,
+            hash=found.hash,
+            position=position,
+            transaction_id=found.proposal.transaction_ids[position],
+            raw=found.bodies[position],
+            receipt=found.receipts[position],
+            certified=height in self.certificates,
+        )
+
+    def account_history(
+        self, address: bytes, before: tuple[int, int] | None = None, limit: int = 100
+    ) -> Sequence[tuple[int, int]]:
+        places = self.places_of(address, 1, self.rows_height)
+        return [place for place in places if before is None or place < before][:limit]
+
+    def find(self, transaction_id: bytes, first: int, last: int) -> tuple[int, int] | None:
+        for block in reversed(self.chain.blocks[first - 1 : last]):
+            for receipt in block.receipts:
+                if receipt.transaction_id == transaction_id and receipt.status != "skipped":
+                    return block.height, receipt.index
+        return None
+
+    def places_of(self, address: bytes, first: int, last: int) -> list[tuple[int, int]]:
+        """Newest first."""
+        found = []
+        for block in self.chain.blocks[first - 1 : last]:
+            for index, raw in enumerate(block.bodies):
+                body = self.chain.executor.types.parse(raw).body
+                assert isinstance(body, Transfer)
+                if address in (body.from_, body.to):
+                    found.append((block.height, index))
+        return found[::-1]
+
+    def _executed(self, height: int) -> ExecutedBlock | None:
+        return self.chain.blocks[height - 1] if 1 <= height <= len(self.chain.blocks) else None
+
+
+class PaperNode:
+    """A node that makes a block when it is told to."""
+
+    def __init__(self, **balances: int) -> None:
+        self.genesis = make_genesis(sorted((balances or {"alice": 10**24, "bob": 10**24}).items()))
+        self.chain = Chain(self.genesis)
+        self.history = PaperHistory(self.chain)
+        self.types = self.chain.executor.types
+        self.event_types = self.chain.executor.event_types
+        self.pooled: dict[bytes, Transaction] = {}
+        self.dropped: dict[bytes, PendingState] = {}
+        self.certified_height = 0
+        self.is_syncing = False
+        self.refuse_with: tuple[str, str] | None = None
+        self.fails_with: Exception | None = None
+        self.submitted: list[int] = []
+        """Size of each call of `submit`."""
+        self.waiting = 0
+        self.someone_waits = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    # --- what a test does to it ---------------------------------------------------------------------------------------
+
+    def make_block(self, *transactions: Transaction, certified: bool = True, rows: bool = False) -> ExecutedBlock:
+        """Execute these, or what the pool holds in order of nonce."""
+        chosen = transactions or tuple(sorted(self.pooled.values(), key=lambda each: (each.sender, each.nonce)))
+        block = self.chain.run(*chosen)
+        for transaction in chosen:
+            self.pooled.pop(transaction.id, None)
+        if certified:
+            self.certify()
+        if rows:
+            self.history.rows_height = block.height
+        self._notify()
+        return block
+
+    def certify(self) -> None:
+        """Certificates for everything."""
+        for block in self.chain.blocks[self.certified_height :]:
+            self.history.certificates[block.height] = certify(block.header, self.epoch())
+        self.certified_height = len(self.chain.blocks)
+        self._notify()
+
+    def drop(self, transaction_id: bytes, code: str, reason: str) -> None:
+        self.pooled.pop(transaction_id, None)
+        self.dropped[transaction_id] = PendingState("dropped", code, reason)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- NodePort -----------------------------------------------------------------------------------------------------
+
+    def status(self) -> NodeStatus:
+        if self.fails_with is not None:
+            raise self.fails_with
+        tip = self.chain.tip
+        return NodeStatus(
+            node_id=self.epoch().ids[0],
+            name="v0",
+            version="0.1.0",
+            engine="paper",
+            engine_version="1",
+            height=tip.height,
+            block_hash=block_hash(tip),
+            state_root=tip.state_root,
+            block_time_ms=tip.block_time_ms,
+            certified_height=self.certified_height,
+            stable_height=0,
+            history_height=self.history.rows_height,
+            best_peer_height=tip.height + (7 if self.is_syncing else 0),
+            pool_count=len(self.pooled),
+            pool_bytes=sum(len(each.raw) for each in self.pooled.values()),
+            peers_connected=3,
+            peers_configured=3,
+            syncing=self.is_syncing,
+            stalled="waits for 2 more prepares at sequence 1" if self.is_syncing else None,
+            started_at_ms=1_700_000_000_000,
+        )
+
+    def consensus(self) -> ConsensusStatus:
+        epoch = self.epoch()
+        slot = SlotStatus(
+            sequence=9,
+            phase="pre-prepared",
+            digest="0x" + "ab" * 32,
+            held={"prepare": ["v0"]},
+            missing={"prepare": ["v1", "v2"]},
+        )
+        engine = EngineStatus(
+            view=0,
+            primary=epoch.primary(0),
+            mode="normal",
+            low_water_mark=0,
+            high_water_mark=128,
+            last_decided=self.chain.tip.height,
+            in_flight=(slot,),
+            buffers={"early votes": 2},
+        )
+        return ConsensusStatus(
+            engine=engine,
+            epoch=epoch,
+            waiting_for="2 prepares at sequence 9 from v1, v2",
+            next_timer="view-change",
+            next_timer_in_ms=1_500,
+            block_votes_missing={8: ["v3"]},
+            buffers={"inbox": 0},
+        )
+
+    def epoch(self) -> Epoch:
+        return self.genesis.first_epoch
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        return tuple(
+            PeerStatus(
+                node_id=member.node_id,
+                name=member.name,
+                address="127.0.0.1:9600",
+                connected=True,
+                frames_in=1,
+                frames_out=2,
+                bytes_in=3,
+                bytes_out=4,
+                frames_dropped=0,
+                queued_bytes=0,
+            )
+            for member in self.epoch().members[1:]
+        )
+
+    def limits(self) -> Limits:
+        return Limits(
+            base_fee=10,
+            transaction_bytes_max=64 * 1024,
+            memo_bytes_max=64,
+            nonce_gap_max=GAP_MAX,
+            sender_in_flight_max=SENDER_MAX,
+            submit_batch_max=1_000,
+            batch_max=1_000,
+        )
+
+    async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
+        self.submitted.append(len(transactions))
+        outcomes = []
+        for transaction in transactions:
+            try:
+                status = self._admit(transaction)
+                outcomes.append(SubmitOutcome(transaction.id, status, "", ""))
+            except InvalidTransaction as fault:
+                outcomes.append(SubmitOutcome(transaction.id, "refused", fault.code, fault.detail))
+        return tuple(outcomes)
+
+    def _admit(self, transaction: Transaction) -> str:
+        if self.refuse_with is not None:
+            raise InvalidTransaction(*self.refuse_with)
+        self.types.check_signature(transaction)
+        if transaction.id in self.pooled or self.history.find(transaction.id, 1, len(self.chain.blocks)):
+            return "known"
+        self.chain.executor.check(transaction, self.chain.state, self.epoch(), self.chain.tip.block_time_ms)
+        nonce = load_account(self.chain.state, transaction.sender).nonce
+        mine = {each.nonce: each for each in self.pooled.values() if each.sender == transaction.sender}
+        if transaction.nonce < nonce:
+            raise InvalidTransaction("stale_nonce", f"nonce {transaction.nonce} is used, the next is {nonce}")
+        if transaction.nonce > self._next_nonce(transaction.sender) + GAP_MAX:
+            raise InvalidTransaction("nonce_gap_too_large", f"nonce {transaction.nonce} is too far ahead")
+        if transaction.nonce in mine:
+            if transaction.fee <= mine[transaction.nonce].fee:
+                raise InvalidTransaction("fee_too_low_to_replace", "the pool holds this nonce at as high a fee")
+            self.drop(mine[transaction.nonce].id, "replaced", "by a higher fee")
+        elif len(mine) >= SENDER_MAX:
+            raise InvalidTransaction("sender_limit", f"{len(mine)} of this sender are pooled")
+        elif len(self.pooled) >= POOL_MAX:
+            raise InvalidTransaction("pool_full", f"{len(self.pooled)} transactions are pooled")
+        self.pooled[transaction.id] = transaction
+        return "accepted"
+
+    def _next_nonce(self, address: bytes) -> int:
+        nonce = load_account(self.chain.state, address).nonce
+        while any(each.sender == address and each.nonce == nonce for each in self.pooled.values()):
+            nonce += 1
+        return nonce
+
+    def account(self, address: bytes) -> AccountView:
+        record = load_account(self.chain.state, address)
+        return AccountView(
+            height=self.chain.tip.height,
+            nonce=record.nonce,
+            next_nonce=self._next_nonce(address),
+            balance=uint(record.balance),
+        )
+
+    async def state_proof(self, address: bytes) -> StateProof | None:
+        height = self.chain.tip.height
+        if height not in self.history.certificates:
+            return None
+        key = account_key(address)
+        branch = self.chain.state.prove(key)
+        return StateProof(
+            header=self.chain.tip,
+            certificate=self.history.certificates[height],
+            key=key,
+            value=self.chain.state.get(key),
+            siblings=branch.siblings,
+            other_leaf=branch.other_leaf,
+            epochs=(),
+        )
+
+    def pool(self) -> PoolStatus:
+        return PoolStatus(
+            count=len(self.pooled),
+            count_max=POOL_MAX,
+            bytes=sum(len(each.raw) for each in self.pooled.values()),
+            bytes_max=1 << 20,
+            ready=len(self.pooled),
+            senders=len({each.sender for each in self.pooled.values()}),
+        )
+
+    def pool_page(self, after: bytes | None, limit: int) -> tuple[PoolEntry, ...]:
+        ids = [each for each in sorted(self.pooled) if after is None or each > after]
+        return tuple(PoolEntry(transaction=self.pooled[each], ready=True, age_ms=5) for each in ids[:limit])
+
+    def pending(self, transaction_id: bytes) -> PendingState | None:
+        if transaction_id in self.pooled:
+            return PendingState("pool", "", "")
+        return self.dropped.get(transaction_id)
+
+    def pooled_transaction(self, transaction_id: bytes) -> Transaction | None:
+        return self.pooled.get(transaction_id)
+
+    def recently_included(self, transaction_id: bytes) -> tuple[int, int] | None:
+        return self.history.find(transaction_id, self.history.rows_height + 1, len(self.chain.blocks))
+
+    def recent_history(self, address: bytes) -> tuple[tuple[int, int], ...]:
+        return tuple(self.history.places_of(address, self.history.rows_height + 1, len(self.chain.blocks)))
+
+    async def wait_transaction(self, transaction_id: bytes, *, certified: bool, timeout_s: float) -> bool:
+        def done() -> bool:
+            place = self.history.find(transaction_id, 1, len(self.chain.blocks))
+            return place is not None and (not certified or place[0] in self.history.certificates)
+
+        return await self._wait(done, lambda: transaction_id in self.dropped, timeout_s)
+
+    async def wait_height(self, height: int, *, certified: bool, timeout_s: float) -> bool:
+        def done() -> bool:
+            return (self.certified_height if certified else self.chain.tip.height) >= height
+
+        return await self._wait(done, lambda: False, timeout_s)
+
+    async def _wait(self, done: Callable[[], bool], lost: Callable[[], bool], timeout_s: float) -> bool:
+        self.waiting += 1
+        self.someone_waits.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not done():
+                    if lost():
+                        return False
+                    await self._changed.wait()
+                return True
+        except TimeoutError:
+            return done()
+        finally:
+            self.waiting -= 1
+
+
+def submission(transaction: Transaction) -> JsonObject:
+    """What a client posts."""
+    return {
+        "kind": transaction.kind,
+        "message": struct_to_json(transaction.body),
+        "signature": "0x" + transaction.signature.hex(),
+    }
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Status, body and headers of one answer."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+    @property
+    def code(self) -> str:
+        """The problem's code, checked to be a proper problem."""
+        assert self.headers["Content-Type"] == "application/problem+json", self.body
+        assert self.body["status"] == self.status
+        assert self.body["type"] == "urn:potchain:problem:" + self.body["code"]
+        assert self.body["title"]
+        return str(self.body["code"])
+
+
+class Browser:
+    """An HTTP client of the server under test."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session = session
+        self.url = url
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.ask("GET", path, **options)
+
+    async def post(self, document: object, query: str = "") -> Answer:
+        return await self.ask("POST", "/v1/transactions" + query, data=msgspec.json.encode(document))
+
+    async def ask(self, method: str, path: str, **options: Any) -> Answer:
+        async with self.session.request(method, self.url + path, **options) as response:
+            body = await response.read()
+            is_json = "json" in response.headers.get("Content-Type", "") and body
+            return Answer(response.status, msgspec.json.decode(body) if is_json else body, dict(response.headers))
+
+
+@asynccontextmanager
+async def serving(node: PaperNode, **options: Any) -> AsyncIterator[Browser]:
+    """A real server on a loopback port, and a client of it."""
+    chosen = ApiOptions(port=0, **options)
+    runner = await start_api(build_app(node, node.history, chosen), chosen)
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Browser(session, f"http://127.0.0.1:{bound_port(runner)}")
+    finally:
+        await runner.cleanup()
+
+
+def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on an event loop of its own."""
+
+    @functools.wraps(test)
+    def wrapper(*args: Any, **options: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **options), 30))
+
+    return wrapper
+
+
+def digest(text: str) -> Digest:
+    """32 bytes from 64 hex digits, 0x in front."""
+    return Digest(bytes.fromhex(text[2:]))

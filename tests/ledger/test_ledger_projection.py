@@ -1,0 +1,207 @@
+"""Projections: the same rows whatever the slices, and nothing lost by a crash between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ledger_chain import BALANCE, StoredChain, with_changes
+
+from potchain.application.accounts import TREASURY_KEY, account_key
+from potchain.blocks import OK, StateChange
+from potchain.errors import LedgerCorrupt
+from potchain.ledger import projection, schema
+from potchain.ledger.history import history_addresses
+from potchain.ledger.projection import Projector
+from potchain.ledger.state_rows import StateBatch, state_at_tip
+from potchain.primitives import uint256
+
+ALL = (*schema.PROJECTIONS, schema.projection_progress)
+
+
+def projector_of(ledger: StoredChain) -> Projector:
+    return Projector(ledger.database, ledger.chain.types, ledger.chain.executor.event_types)
+
+
+def test_rows_say_what_the_blocks_say(ledger: StoredChain) -> None:
+    ledger.grow_mixed(6)
+    assert ledger.projector.lag() > 0
+    ledger.project_all()
+    assert ledger.projector.lag() == 0
+    assert ledger.projector.height == ledger.projector.state_height == 6
+    rows = ledger.dump(*ALL)
+    chain = ledger.chain
+    inclusions = [(block, index) for block in chain.blocks for index in range(len(block.bodies))]
+    assert [(row[0], row[1]) for row in rows["transactions"]] == [(block.height, index) for block, index in inclusions]
+    for row, (block, index) in zip(rows["transactions"], inclusions, strict=True):
+        transaction = chain.types.parse(block.bodies[index])
+        receipt = block.receipts[index]
+        assert row[2:] == (
+            transaction.id,
+            int.from_bytes(transaction.id[:8], "big", signed=True),
+            transaction.sender,
+            transaction.nonce,
+            "Transfer",
+            int.from_bytes(receipt.fee, "big"),
+            receipt.status,
+            receipt.code,
+            transaction.body.to,  # type: ignore[attr-defined]
+            int.from_bytes(transaction.body.amount, "big"),  # type: ignore[attr-defined]
+        )
+    assert {row[8] for row in rows["transactions"]} == {"ok", "failed", "skipped"}
+    assert len(rows["events"]) == sum(receipt.status == OK for block in chain.blocks for receipt in block.receipts)
+    first = json.loads(rows["events"][0][4])
+    assert first == {
+        "from": "0x" + chain.keys[0].address.hex(),
+        "to": "0x" + chain.keys[1].address.hex(),
+        "amount": "1",
+        "memo": "0x" + b"memo".hex(),
+    }
+    assert {(row[0], row[1], row[2]) for row in rows["accounts"]} == {
+        (key.address, account.nonce, int.from_bytes(account.balance, "big"))
+        for key, account in ((key, _account(ledger, key.address)) for key in chain.keys)
+    }
+    assert {row[0] for row in rows["state_records"]} == {TREASURY_KEY}
+
+
+def _account(ledger: StoredChain, address: bytes):  # type: ignore[no-untyped-def]
+    from potchain.application.accounts import load_account
+
+    return load_account(ledger.chain.state, address)
+
+
+def test_state_at_tip_at_any_progress(ledger: StoredChain) -> None:
+    ledger.grow_mixed(3)
+    expected = dict(ledger.chain.state.items())
+    assert dict(state_at_tip(ledger.reader)) == expected
+    while ledger.projector.project(1, lambda: 0):
+        assert dict(state_at_tip(ledger.reader)) == expected
+    ledger.grow_mixed(2)
+    assert dict(state_at_tip(ledger.reader)) == dict(ledger.chain.state.items())
+
+
+def test_small_slices_resume_in_the_middle_of_a_block(ledger: StoredChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "SLICE_ROWS_MIN", 1)
+    ledger.grow_mixed(5)
+    places = set()
+    # Every slice is done by a projector that knows only what is in the database, like after a crash.
+    while projector_of(ledger).lag():
+        fresh = projector_of(ledger)
+        before = fresh.lag()
+        # State batches live in memory: let a fresh projector finish one.
+        while not fresh.project(1, lambda: 0) or fresh._batch is not None:
+            pass
+        assert fresh.lag() < before
+        places.add(tuple(ledger.dump(schema.projection_progress)["projection_progress"][0][1:]))
+    assert any(position for _, position in places)
+    sliced = ledger.dump(*ALL)
+    ledger.projector.reindex()
+    assert ledger.dump(*ALL) == sliced
+
+
+def test_reindex_gives_identical_rows(ledger: StoredChain) -> None:
+    for _ in range(3):
+        ledger.grow_mixed(4)
+        ledger.project_all()
+    before = ledger.dump(*ALL)
+    seen: list[tuple[int, int]] = []
+    ledger.projector.reindex(lambda height, tip: seen.append((height, tip)))
+    assert ledger.dump(*ALL) == before
+    assert seen[-1] == (12, 12)
+
+
+def test_a_fault_in_a_slice_leaves_progress_and_rows_alone(ledger: StoredChain) -> None:
+    ledger.grow_mixed(4)
+    ledger.project_all()
+    before = ledger.dump(*ALL)
+    ledger.grow_mixed(1)
+    ledger.execute("INSERT INTO events VALUES (5, 1, NULL, 'in the way', '{}')")
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        ledger.project_all()
+    ledger.execute("DELETE FROM events WHERE kind = 'in the way'")
+    assert ledger.dump(schema.transactions)["transactions"] == before["transactions"]
+    ledger.project_all()
+    assert ledger.projector.lag() == 0
+
+
+def test_empty_blocks_move_the_progress(ledger: StoredChain) -> None:
+    ledger.writer.apply([ledger.chain.grow([]) for _ in range(3)])
+    ledger.project_all()
+    assert ledger.projector.height == 3
+    assert ledger.projector.lag() == 0
+
+
+def test_a_large_balance_survives(ledger: StoredChain) -> None:
+    address = b"\x07" * 20
+    from potchain.application.accounts import Account
+    from potchain.codec import encode
+
+    value = encode(Account(nonce=2**63 - 1, balance=uint256(2**256 - 1)))
+    block = ledger.chain.grow([])
+    ledger.writer.apply([with_changes(block, (StateChange(account_key(address), value),))])
+    ledger.project_all()
+    assert (address, 2**63 - 1, 2**256 - 1, 1, 1) in ledger.dump(schema.accounts)["accounts"]
+    assert dict(state_at_tip(ledger.reader))[account_key(address)] == value
+
+
+def test_an_unreadable_body_names_its_height(ledger: StoredChain) -> None:
+    ledger.grow_mixed(2)
+    ledger.execute("UPDATE blocks SET bodies = ? WHERE height = 2", (b"\x91\x91\xc4\x01x",))
+    with pytest.raises(LedgerCorrupt, match="height 2"):
+        ledger.project_all()
+
+
+def test_history_names_the_receiver_only_of_what_happened(ledger: StoredChain) -> None:
+    transaction = ledger.chain.transfer(0, 1)
+    sender, receiver = ledger.chain.keys[0].address, ledger.chain.keys[1].address
+    assert history_addresses(transaction.body, "ok") == (sender, receiver)
+    assert history_addresses(transaction.body, "failed") == (sender,)
+    assert history_addresses(transaction.body, "skipped") == ()
+    assert history_addresses(ledger.chain.transfer(0, 0).body, "ok") == (sender,)
+
+
+_KEYS = st.sampled_from([b"a", b"b", account_key(b"\x01" * 20)])
+_VALUE = bytes.fromhex("9205c420") + uint256(9)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    blocks=st.lists(st.dictionaries(_KEYS, st.booleans(), max_size=3), max_size=6),
+    cuts=st.lists(st.integers(0, 6), max_size=3),
+)
+def test_state_rows_do_not_depend_on_how_blocks_are_merged(
+    ledger: StoredChain, blocks: list[dict[bytes, bool]], cuts: list[int]
+) -> None:
+    def rows_of(boundaries: list[int]) -> dict[str, list[tuple[object, ...]]]:
+        ledger.execute("DELETE FROM accounts")
+        ledger.execute("DELETE FROM state_records")
+        edges = sorted({0, *boundaries, len(blocks)} & set(range(len(blocks) + 1)))
+        for start, stop in zip(edges, edges[1:], strict=False):
+            batch = StateBatch()
+            for height in range(start, stop):
+                batch.merge(
+                    height, [StateChange(key, _VALUE if put else None) for key, put in sorted(blocks[height].items())]
+                )
+            batch.seal()
+            while not batch.is_written:
+                with ledger.database.write() as connection:
+                    batch.write(connection, 1)
+        return ledger.dump(schema.accounts, schema.state_records)
+
+    assert rows_of(cuts) == rows_of(list(range(len(blocks))))
+
+
+def test_the_cost_of_a_slice_follows_its_budget(ledger: StoredChain) -> None:
+    ledger.grow_mixed(2, 40)
+    ticks = iter(range(0, 10**12, 10**6))
+    clock: Callable[[], int] = lambda: next(ticks)  # noqa: E731 - one line says it
+    done = []
+    while count := ledger.projector.project(5_000_000, clock):
+        done.append(count)
+    assert len(done) > 2
+    assert ledger.projector.lag() == 0
