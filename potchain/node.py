@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from potchain.api.app import bound_port, build_app, start_api
 from potchain.api.options import ApiOptions
@@ -24,7 +25,7 @@ from potchain.driver.incoming import Incoming
 from potchain.driver.journal import Journal
 from potchain.driver.verifier import Verifier
 from potchain.errors import ConfigError
-from potchain.gateway import Gateway, RecentBlocks
+from potchain.gateway import Gateway, RecentBlocks, ThreadCollector
 from potchain.genesis import Genesis, parse_genesis
 from potchain.home import HomeLock
 from potchain.keyfiles import ValidatorKeys, load_validator_keys, member_of
@@ -154,7 +155,9 @@ async def _run(
             version=distribution_version(),
         )
         options = api_options(config)
-        runner = await start_api(build_app(gateway, storage.reader, options), options)
+        metrics = CollectorRegistry()
+        metrics.register(ThreadCollector())
+        runner = await start_api(build_app(gateway, storage.reader, options, metrics), options)
         stack.push_async_callback(runner.cleanup)
         await transport.start()
         driver.start(transport, journal, bookkeeper)

@@ -10,7 +10,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ParamSpec
 
 import aiohttp
 import msgspec
@@ -34,11 +34,13 @@ from potchain.consensus.interface import EngineStatus, SlotStatus
 from potchain.errors import InvalidTransaction, LedgerError
 from potchain.genesis import Epoch
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
-from potchain.primitives import Digest, uint
+from potchain.primitives import uint
 from potchain.proofs import StateProof
 from potchain.transactions import Transaction, Transfer
 from potchain.transport import PeerStatus
 from potchain.typed_data import JsonObject, struct_to_json
+
+P = ParamSpec("P")
 
 GAP_MAX = 3
 SENDER_MAX = 4
@@ -449,23 +451,25 @@ class Browser:
         self.session = session
         self.url = url
 
-    async def get(self, path: str, **options: Any) -> Answer:
-        return await self.ask("GET", path, **options)
+    async def get(self, path: str) -> Answer:
+        return await self.ask("GET", path)
 
     async def post(self, document: object, query: str = "") -> Answer:
         return await self.ask("POST", "/v1/transactions" + query, data=msgspec.json.encode(document))
 
-    async def ask(self, method: str, path: str, **options: Any) -> Answer:
-        async with self.session.request(method, self.url + path, **options) as response:
+    async def ask(
+        self, method: str, path: str, *, data: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        async with self.session.request(method, self.url + path, data=data, headers=headers) as response:
             body = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "") and body
             return Answer(response.status, msgspec.json.decode(body) if is_json else body, dict(response.headers))
 
 
 @asynccontextmanager
-async def serving(node: PaperNode, **options: Any) -> AsyncIterator[Browser]:
-    """A real server on a loopback port, and a client of it."""
-    chosen = ApiOptions(port=0, **options)
+async def serving(node: PaperNode, **options: int) -> AsyncIterator[Browser]:
+    """A real server on a loopback port, and a client of it. `options` are those of ApiOptions."""
+    chosen = msgspec.convert({"port": 0, **options}, ApiOptions)
     runner = await start_api(build_app(node, node.history, chosen), chosen)
     try:
         async with aiohttp.ClientSession() as session:
@@ -474,16 +478,11 @@ async def serving(node: PaperNode, **options: Any) -> AsyncIterator[Browser]:
         await runner.cleanup()
 
 
-def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def on_loop(test: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
     """Run an async test on an event loop of its own."""
 
     @functools.wraps(test)
-    def wrapper(*args: Any, **options: Any) -> None:
+    def wrapper(*args: P.args, **options: P.kwargs) -> None:
         asyncio.run(asyncio.wait_for(test(*args, **options), 30))
 
     return wrapper
-
-
-def digest(text: str) -> Digest:
-    """32 bytes from 64 hex digits, 0x in front."""
-    return Digest(bytes.fromhex(text[2:]))

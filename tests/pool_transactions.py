@@ -89,7 +89,7 @@ class Harness:
         assert self.pool.mark_proposed(digest, [transaction.id for transaction in transactions])
         return digest
 
-    def execute(self, *transactions: Transaction, codes: dict[bytes, str] | None = None) -> tuple[str, ...]:
+    def execute(self, *transactions: Transaction, codes: dict[Digest, str] | None = None) -> tuple[str, ...]:
         """Execute a block; `codes` names the ones that are skipped. Returns the codes of what was dropped."""
         codes = codes or {}
         receipts = []

@@ -38,7 +38,7 @@ class Checkpoints:
 
     def certified(self, height: int) -> None:
         """A block certificate is durable here; in any order."""
-        if height % self._interval or height <= self.stable or height in self._waiting:
+        if height % self._interval or height in self._waiting:
             return
         self._waiting.append(height)
         self._waiting.sort()

@@ -100,9 +100,6 @@ class MessageLog:
         """High water mark: nothing above it is accepted (OSDI'99 section 4.3)."""
         return self.low + self._log_window
 
-    def __len__(self) -> int:
-        return len(self._slots)
-
     def find(self, view: int, sequence: int) -> Slot | None:
         """The slot, if anything of it was seen."""
         return self._slots.get((sequence, view))

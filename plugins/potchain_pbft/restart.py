@@ -10,7 +10,7 @@ from potchain import Boot, CodecError, ConsensusMessage, Digest, Epoch, NodeId, 
 from potchain_pbft.log import MessageLog
 from potchain_pbft.messages import (
     ACCEPTED,
-    COMMIT,
+    KINDS,
     PRE_PREPARE,
     PREPARE,
     PREPARED,
@@ -20,7 +20,7 @@ from potchain_pbft.messages import (
 
 
 def restore(boot: Boot, me: NodeId | None, log: MessageLog) -> None:
-    """Fill an empty log. Raises CodecError when a record is damaged or of a newer version."""
+    """Fill an empty log. Raises CodecError when a record is missing, damaged or of a newer version."""
     for proposal in boot.proposals:
         if proposal.header.sequence > log.low:
             log.hold(proposal)
@@ -65,10 +65,17 @@ def _restore_record(record: Record, epoch: Epoch, me: NodeId | None, log: Messag
 
 
 def _restore_own_message(message: ConsensusMessage, log: MessageLog) -> None:
+    if message.kind not in KINDS:
+        return  # the host's own, such as a block vote
     slot = log.slot(message.view, message.sequence)
-    if message.kind == PRE_PREPARE and message.digest == slot.digest:
+    if message.digest != slot.digest:
+        raise CodecError(
+            f"own {message.kind} at view {message.view} sequence {message.sequence} without its accepted record: "
+            "the vote log is damaged"
+        )
+    if message.kind == PRE_PREPARE:
         slot.pre_prepare = message
     elif message.kind == PREPARE:
         slot.prepares.add(message)
-    elif message.kind == COMMIT:
+    else:
         slot.commits.add(message)

@@ -70,7 +70,11 @@ async def start_api(app: web.Application, options: ApiOptions) -> web.AppRunner:
     Raises OSError when the address cannot be bound. `bound_port` says which port the system chose.
     """
     runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=float(options.stop_timeout_s)
+        app,
+        access_log=None,
+        auto_decompress=False,  # a small body must not become a large one
+        handler_cancellation=True,  # a client that leaves gives its place among the waits back
+        shutdown_timeout=float(options.stop_timeout_s),
     )
     await runner.setup()
     try:

@@ -69,6 +69,8 @@ class ApiContext:
 
     async def read_body(self, request: web.Request) -> bytes:
         """The body, bounded in size and time. Raises HttpProblem and aiohttp's own for a body that is too large."""
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise HttpProblem("bad_request", "send the body without a content encoding")
         try:
             return await asyncio.wait_for(request.read(), self.options.body_timeout_s)
         except TimeoutError:

@@ -22,7 +22,7 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What clients that are not on loopback send as `Authorization: Bearer ...` to read. Empty: they cannot read.
     Submissions are signed transactions and need no token."""
     body_bytes_max: Count = 1_048_576
-    """Bound on a request body, after decompression."""
+    """Bound on a request body; compressed ones are refused."""
     body_timeout_s: Seconds = 10
     """How long a client may take to send its body."""
     submissions_max: Count = 256

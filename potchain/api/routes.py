@@ -78,9 +78,10 @@ SUBMISSION_CODES = (
     "bad_json", "malformed", "unknown_field", "missing_field", "bad_amount", "bad_address", "bad_bytes", "unknown_kind",
     "too_many_transactions", "oversize", "bad_signature", "wrong_chain", "zero_address", "zero_amount", "memo_too_long",
     "insufficient_fee", "expired", "stale_nonce", "nonce_gap_too_large", "insufficient_funds",
-    "fee_too_low_to_replace", "replaced", "replaced_on_chain", "pool_timeout", "evicted", "sender_limit", "body_timeout", "body_too_large", "pool_full",
-    "syncing", "timeout",
+    "fee_too_low_to_replace", "replaced", "replaced_on_chain", "pool_timeout", "evicted", "sender_limit", "bad_request",
+    "body_timeout", "body_too_large", "pool_full", "syncing", "timeout",
 )  # fmt: skip
+"""What the executor, the applications and the pool refuse with, and what can be wrong with a body."""
 
 ROUTES: tuple[Route, ...] = (
     Route(

@@ -7,6 +7,7 @@ would use; nothing here is known to the nodes.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import click
 import msgspec
 
 from potchain.cli.load import LoadReport, clients_of
-from potchain.cli.options import FOLDER, json_option, run_async
+from potchain.cli.options import FOLDER, aligned, emit, json_option, run_async, table
 from potchain.cli.program import EXIT_FAILED, EXIT_OK
 from potchain.errors import ClientError, LedgerError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from potchain.cli.testnet_folder import Endpoint, Network
 
 BALANCE = 10**12
+EXIT_TERMINATED = 128 + signal.SIGTERM
 FOLDERS_MAX = 1_000
 
 
@@ -73,6 +75,7 @@ def demo(validators: int, transactions: int, accounts: int, keep: bool, folder: 
     from potchain.cli.node_processes import free_base_port, start_nodes, stop_processes
     from potchain.cli.testnet_folder import create_network, local_hosts
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that the nodes are stopped then too
     chosen = folder or _fresh_folder(Path.cwd())
     port = free_base_port(base_port, validators)
     _say(f"making {chosen}: {validators} validators, {accounts} funded accounts, genesis")
@@ -95,10 +98,7 @@ def demo(validators: int, transactions: int, accounts: int, keep: bool, folder: 
     report = DemoReport(
         folder=str(chosen), load=load, nodes=results, roots_equal=equal, faults=tuple(faults)
     )
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
-    else:
-        _print(report)
+    emit(msgspec.to_builtins(report), as_json, _lines(report))
     for fault in faults:
         click.echo(f"FAILED: {fault}", err=True)
     if kept:
@@ -141,34 +141,25 @@ async def _results(endpoints: Sequence[Endpoint]) -> tuple[NodeResult, ...]:
     )
 
 
-def _print(report: DemoReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
+def _lines(report: DemoReport) -> list[str]:
     load = report.load
-    summary = Table(title="potchain demo", show_header=False)
-    summary.add_column(justify="left")
-    summary.add_column(justify="right")
-    for name, value in (
-        ("transactions, final on every node", f"{load.transactions:,}"),
-        ("blocks that hold them", f"{load.blocks:,}"),
-        ("seconds", f"{load.seconds:.2f}"),
-        ("transactions per second", f"{load.transactions_per_s:,.0f}"),
-        ("submit to final, p50", f"{load.latency_p50_ms:.0f} ms"),
-        ("submit to final, p99", f"{load.latency_p99_ms:.0f} ms"),
-    ):
-        summary.add_row(name, value)
-    console.print(summary)
-    nodes = Table(title=f"each node at height {report.nodes[0].height}")
-    for heading in ("node", "state root"):
-        nodes.add_column(heading, overflow="fold")
-    nodes.add_column("ledger file", justify="right")
-    for node in report.nodes:
-        nodes.add_row(node.name, node.state_root, f"{node.ledger_bytes / 1e6:.1f} MB")
-    console.print(nodes)
-    verdict = "state roots and block hashes are equal" if report.roots_equal else "STATE ROOTS DIFFER"
-    console.print(f"{verdict} on {len(report.nodes)} nodes; ledgers and logs are in {report.folder}", soft_wrap=True)
+    summary = aligned(
+        [
+            ("transactions, final on every node", f"{load.transactions:,}"),
+            ("blocks that hold them", f"{load.blocks:,}"),
+            ("seconds", f"{load.seconds:.2f}"),
+            ("transactions per second", f"{load.transactions_per_s:,.0f}"),
+            ("latency submit to final, p50", f"{load.latency_p50_ms:.0f} ms"),
+            ("latency submit to final, p99", f"{load.latency_p99_ms:.0f} ms"),
+        ]
+    )
+    nodes = table(
+        ["node", "height", "state root", "ledger file"],
+        [[node.name, node.height, node.state_root, f"{node.ledger_bytes / 1e6:.1f} MB"] for node in report.nodes],
+    )
+    verdict = "state roots and block hashes are equal" if report.roots_equal else "STATE ROOTS OR BLOCK HASHES DIFFER"
+    closing = f"{verdict} on {len(report.nodes)} nodes; their ledgers and logs are in {report.folder}"
+    return ["", *summary, "", *nodes, "", closing]
 
 
 def _say_kept(network: Network) -> None:

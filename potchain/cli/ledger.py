@@ -30,7 +30,6 @@ def verify(home: Path, as_json: bool) -> None:
     Example:
       potchain ledger verify --home net/node0
     """
-    import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -42,5 +41,6 @@ def verify(home: Path, as_json: bool) -> None:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("blocks", total=None)
         report = verify_home(home, lambda height, last: progress.update(task, completed=height, total=last))
-    document = msgspec.to_builtins(report)
+    members = {name: getattr(report, name) for name in report.__struct_fields__}
+    document = {name: "0x" + value.hex() if isinstance(value, bytes) else value for name, value in members.items()}
     emit(document, as_json, ["ledger is sound", *aligned(list(document.items()))])

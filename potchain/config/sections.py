@@ -24,8 +24,6 @@ class NodeSection(Section, frozen=True):
 
     name: str = ""
     """This node's name in logs and status; empty for its name in genesis."""
-    verify_workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    """Processes that check the signatures of transactions beside the node's own."""
     verify_workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     """Processes that check transaction signatures; one core each under load."""
 

@@ -2,5 +2,6 @@
 
 from potchain.gateway.node_port import Gateway
 from potchain.gateway.recent import RecentBlocks
+from potchain.gateway.thread_metrics import ThreadCollector
 
-__all__ = ["Gateway", "RecentBlocks"]
+__all__ = ["Gateway", "RecentBlocks", "ThreadCollector"]

@@ -33,7 +33,7 @@ SLICE_NS = 5 * NS_PER_MS
 """What one call should take while the node is at work."""
 REINDEX_SLICE_NS = 100 * NS_PER_MS
 """What one call takes when nobody waits; larger transactions cost less per row."""
-SLICE_ROWS_MIN = 32
+SLICE_ROWS_MIN = 256
 SLICE_ROWS_MAX = 20_000
 STATE_BLOCKS_MAX = 64
 """State rows are brought up to date when history has caught up, or when they are this many blocks behind."""

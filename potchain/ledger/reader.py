@@ -220,7 +220,8 @@ class LedgerReader:
         found: list[SyncBlock] = []
         size = 0
         with self.database.read(self._deadline_ns) as connection:
-            for height in range(max(1, from_height), from_height + _page(count_max)):
+            first = max(1, from_height)  # genesis is not synchronised: everyone has it
+            for height in range(first, first + _page(count_max)):
                 row = connection.execute(query.where(_b.height == height)).one_or_none()
                 if row is None:
                     break

@@ -68,10 +68,10 @@ class RunHeap:
         """The run's item may be outdated."""
         self._touched[run.address] = run
 
-    def forget(self, run: Run) -> None:
+    def forget(self, address: bytes) -> None:
         """The run is gone."""
-        self._touched.pop(run.address, None)
-        self._valid.pop(run.address, None)
+        self._touched.pop(address, None)
+        self._valid.pop(address, None)
 
     def push(self, item: HeapItem) -> None:
         """Let this item stand for its run."""

@@ -13,7 +13,9 @@ from potchain.primitives import Digest
 from potchain.transactions import Transaction
 
 
-class _Pin(msgspec.Struct, gc=False):
+class Pin(msgspec.Struct, gc=False):
+    """A pinned body."""
+
     transaction: Transaction
     digests: int
     """How many pinned digests need it."""
@@ -25,18 +27,16 @@ class PinnedBodies:
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes = 0
-        self._pins: dict[Digest, _Pin] = {}
+        self.by_id: dict[Digest, Pin] = {}
+        """Whoever only asks whether a body is pinned may hold this dict: it is never replaced."""
         self._ids_of: dict[Digest, tuple[Digest, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self._pins)
-
-    def __contains__(self, transaction_id: object) -> bool:
-        return transaction_id in self._pins
+        return len(self.by_id)
 
     def get(self, transaction_id: Digest) -> Transaction | None:
         """The pinned body of that id."""
-        pin = self._pins.get(transaction_id)
+        pin = self.by_id.get(transaction_id)
         return None if pin is None else pin.transaction
 
     def pin(self, digest: Digest, transactions: Iterable[Transaction]) -> bool:
@@ -44,7 +44,7 @@ class PinnedBodies:
         if digest in self._ids_of:
             return True
         listed = {transaction.id: transaction for transaction in transactions}
-        pins = self._pins
+        pins = self.by_id
         more = sum(len(transaction.raw) for transaction in listed.values() if transaction.id not in pins)
         if self.bytes + more > self.bytes_max:
             return False
@@ -53,7 +53,7 @@ class PinnedBodies:
         for transaction_id, transaction in listed.items():
             pin = pins.get(transaction_id)
             if pin is None:
-                pins[transaction_id] = _Pin(transaction, 1)
+                pins[transaction_id] = Pin(transaction, 1)
             else:
                 pin.digests += 1
         return True
@@ -62,10 +62,10 @@ class PinnedBodies:
         """Let go of a digest's bodies; returns those that no other digest needs."""
         freed = []
         for transaction_id in self._ids_of.pop(digest, ()):
-            pin = self._pins[transaction_id]
+            pin = self.by_id[transaction_id]
             pin.digests -= 1
             if pin.digests == 0:
-                del self._pins[transaction_id]
+                del self.by_id[transaction_id]
                 self.bytes -= len(pin.transaction.raw)
                 freed.append(pin.transaction)
         return freed

@@ -82,6 +82,8 @@ class Runs:
             run = self._runs[address] = Run(address, nonce, balance, {} if held is None else held)
         run.put(entry)
         self._tails.touch(run)
+        if transaction.nonce < run.ready_end:  # a proposal has held this place until now
+            self._become_ready(run, entry, now_ns, now_ns)
         self._settle(run, now_ns)
 
     def replace(self, old: Entry, new: Entry, now_ns: int) -> None:
@@ -101,15 +103,14 @@ class Runs:
         nonce = entry.transaction.nonce
         run = self._runs[entry.transaction.sender]
         self._unlink(run, entry)
-        if not run.entries:
-            self._close(run)
+        if self.close_if_empty(run):
             return
         if nonce < run.end and nonce not in run.held:
             run.end = nonce
         self._settle(run, now_ns)
 
     def take_executed(self, run: Run, entry: Entry) -> None:
-        """Take an entry out whose nonce the account has used; `set_facts` must follow."""
+        """Take an entry out whose nonce the account has used; `close_if_empty` or `set_facts` must follow."""
         run.take(entry)
         if entry.transaction.nonce < run.ready_end:
             self.ready_count -= 1
@@ -117,9 +118,6 @@ class Runs:
 
     def set_facts(self, run: Run, nonce: int, balance: int, now_ns: int) -> list[Entry]:
         """Take over an account's nonce (a lower one is ignored) and balance; returns the entries that are now stale."""
-        if not run.entries:
-            self._close(run)
-            return []
         stale: list[Entry] = []
         if nonce > run.nonce:
             if nonce - run.nonce <= len(run.entries):
@@ -136,9 +134,19 @@ class Runs:
             self._tails.touch(run)
         run.balance = balance
         self._settle(run, now_ns)
-        if not run.entries:
-            self._close(run)
+        self.close_if_empty(run)
         return stale
+
+    def close_if_empty(self, run: Run) -> bool:
+        """Forget a run without entries; whether it was one."""
+        if run.entries:
+            return False
+        del self._runs[run.address]
+        if self._unpaid:
+            self._unpaid.pop(run.address, None)
+        self._heads.forget(run.address)
+        self._tails.forget(run.address)
+        return True
 
     def unpaid(self, count_max: int) -> list[Run]:
         """Runs with fees that their balance does not pay, other ones at each call."""
@@ -305,12 +313,6 @@ class Runs:
             self.ready_count -= 1
             self._proposable.pop(transaction.id, None)
             self._heads.touch(run)
-
-    def _close(self, run: Run) -> None:
-        del self._runs[run.address]
-        self._unpaid.pop(run.address, None)
-        self._heads.forget(run)
-        self._tails.forget(run)
 
     def _head_item(self, run: Run) -> HeapItem | None:
         entry = run.proposable_from(run.nonce)

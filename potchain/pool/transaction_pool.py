@@ -16,14 +16,13 @@ transactions pay nothing as long as they are parked, so a ready newcomer displac
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from heapq import nsmallest
 
 from potchain.blocks import SKIPPED, Receipt
 from potchain.errors import InvalidTransaction
 from potchain.pool.admission import check_alone, check_place
-from potchain.pool.departures import Deadlines, Departures
+from potchain.pool.departures import Departures
+from potchain.pool.entries import Entries
 from potchain.pool.in_flight import ProposalsInFlight
 from potchain.pool.interface import (
     AccountFacts,
@@ -59,15 +58,12 @@ class TransactionPool:
         self.limits = limits = limits or PoolLimits()
         assert limits.count_max > 0, limits
         assert limits.ageing_doubling_s > 0, limits
-        self._entries: OrderedDict[Digest, Entry] = OrderedDict()  # in the order of admission
-        self._bytes = 0
-        self._arrivals = 0
         self._now_ns = 0
         self._pins = PinnedBodies(limits.pinned_bytes_max)
-        self._runs = Runs(limits.ageing_doubling_s, self._pins)
+        self._runs = Runs(limits.ageing_doubling_s, self._pins.by_id)
         self._in_flight = ProposalsInFlight(self._runs, limits.proposals_max)
-        self._deadlines = Deadlines()
         self._departures = Departures(limits.dropped_remembered_max, limits.forgotten_max)
+        self._entries = Entries(self._departures, self._pins.by_id)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -100,13 +96,11 @@ class TransactionPool:
 
     def page(self, after: Digest | None, limit: int, now_ns: int) -> tuple[PooledTransaction, ...]:
         """Up to `limit` pooled transactions in the order of ids, from behind `after`. O(pool)."""
-        ids = nsmallest(limit, self._entries if after is None else [each for each in self._entries if each > after])
-        entries = [self._entries[transaction_id] for transaction_id in ids]
         return tuple(
             PooledTransaction(
                 entry.transaction, self._runs.is_ready(entry.transaction), (now_ns - entry.admitted_ns) // NS_PER_MS
             )
-            for entry in entries
+            for entry in self._entries.page(after, limit)
         )
 
     def status(self) -> PoolSizes:
@@ -115,7 +109,7 @@ class TransactionPool:
         return PoolSizes(
             count=len(self._entries),
             count_max=limits.count_max,
-            bytes=self._bytes,
+            bytes=self._entries.bytes,
             bytes_max=limits.bytes_max,
             ready=self._runs.ready_count,
             proposable=self._runs.proposable()[0],
@@ -163,19 +157,12 @@ class TransactionPool:
         check_place(transaction, run, old, end, balance, self.limits)
         evicted = self._make_room(transaction, run, old, end, now_ns)
 
-        self._arrivals += 1
-        entry = Entry(transaction, len(transaction.raw), self._arrivals, now_ns)
-        self._entries[transaction.id] = entry
-        self._bytes += entry.size
-        if transaction.valid_until:
-            self._deadlines.add(transaction.id, transaction.valid_until)
-        self._departures.not_dropped(transaction.id)
-        self._departures.needed_again(transaction.id)
+        entry = self._entries.add(transaction, now_ns)
         if old is None:
             self._runs.add(entry, account_nonce, balance, now_ns)
         else:
             self._runs.replace(old, entry, now_ns)
-            self._left(old, "replaced", f"replaced by 0x{transaction.id.hex()} with a higher fee")
+            self._entries.drop(old, "replaced", f"replaced by 0x{transaction.id.hex()} with a higher fee")
         self._in_flight.place(transaction, now_ns)
         if old is not None:
             return Admission("replaced", old.transaction.id, evicted)
@@ -186,7 +173,7 @@ class TransactionPool:
     ) -> tuple[Digest, ...]:
         """Evict what must go for this newcomer, or raise `pool_full` with nothing evicted."""
         over_count = len(self._entries) + 1 - self.limits.count_max
-        over_bytes = self._bytes + len(transaction.raw) - self.limits.bytes_max
+        over_bytes = self._entries.bytes + len(transaction.raw) - self.limits.bytes_max
         if old is not None:
             over_count -= 1
             over_bytes -= old.size
@@ -201,12 +188,12 @@ class TransactionPool:
         if not victims:
             raise InvalidTransaction(
                 "pool_full",
-                f"the pool holds {len(self._entries)} transactions of {self._bytes} bytes, and fee {transaction.fee} "
-                f"does not pay more than what would have to go; try again later or pay more",
+                f"{len(self._entries)} transactions of {self._entries.bytes} bytes are pooled; fee {transaction.fee} does not "
+                f"pay more than what would have to go; try again later or pay more",
             )
         for entry in victims:
             self._runs.remove(entry, now_ns)
-            self._left(entry, "evicted", "the pool was full, and another transaction paid more")
+            self._entries.drop(entry, "evicted", "the pool was full, and another transaction paid more")
         return tuple(entry.transaction.id for entry in victims)
 
     # --- proposals --------------------------------------------------------------------------------------------------
@@ -266,6 +253,7 @@ class TransactionPool:
 
         Executed ids leave; of their senders, what the new nonces overtake is dropped. A skipped transaction stays,
         comes back if it is admissible, or is dropped with the reason. Marks and pins are the caller's to undo.
+        Returns what was dropped, except what a transaction that came back displaced.
         """
         now_ns = self._advance(now_ns)
         gone: list[Dropped] = []
@@ -288,16 +276,16 @@ class TransactionPool:
                 continue
             runs.take_executed(run, entry)
             if entry.transaction.id == transaction.id:
-                self._unlist(entry)
+                self._entries.unlist(entry)
             else:
                 reason = f"0x{transaction.id.hex()} with the same nonce was executed"
-                gone.append(self._left(entry, "replaced_on_chain", reason))
+                gone.append(self._entries.drop(entry, "replaced_on_chain", reason))
         for address, nonce in touched.items():
-            account_nonce, balance = account(address)
-            assert account_nonce > nonce, "account facts must be of the state after the block"
             run = runs.get(address)
-            assert run is not None, "a touched sender's run is closed by its facts only"
-            self._set_facts(run, account_nonce, balance, now_ns, gone)
+            if run is not None and not runs.close_if_empty(run):
+                account_nonce, balance = account(address)
+                assert account_nonce > nonce, "account facts must be of the state after the block"
+                self._set_facts(run, account_nonce, balance, now_ns, gone)
         for transaction, code in skipped:
             self._take_back(transaction, code, account, now_ns, gone)
         for run in runs.unpaid(UNPAID_ASKED_MAX):
@@ -308,21 +296,20 @@ class TransactionPool:
         """Drop what is too long here or can no longer execute, at most `EXPIRED_MAX` at once."""
         now_ns = self._advance(now_ns)
         gone: list[Dropped] = []
-        ttl_ns = self.limits.ttl_ms * NS_PER_MS
-        while ttl_ns and self._entries and len(gone) < EXPIRED_MAX:
-            entry = next(iter(self._entries.values()))
-            if now_ns - entry.admitted_ns < ttl_ns:
+        ttl_ms = self.limits.ttl_ms
+        while ttl_ms and len(gone) < EXPIRED_MAX:
+            entry = self._entries.admitted_before(now_ns - ttl_ms * NS_PER_MS)
+            if entry is None:
                 break
             self._runs.remove(entry, now_ns)
-            gone.append(self._left(entry, "pool_timeout", f"not executed within {self.limits.ttl_ms} ms in the pool"))
+            gone.append(self._entries.drop(entry, "pool_timeout", f"not executed within {ttl_ms} ms in the pool"))
         while len(gone) < EXPIRED_MAX:
-            transaction_id = self._deadlines.pop_before(block_time_ms)
-            if transaction_id is None:
+            entry = self._entries.valid_before(block_time_ms)
+            if entry is None:
                 break
-            entry = self._entries[transaction_id]
             self._runs.remove(entry, now_ns)
             reason = f"valid until block time {entry.transaction.valid_until}, which is {block_time_ms} now"
-            gone.append(self._left(entry, "expired", reason))
+            gone.append(self._entries.drop(entry, "expired", reason))
         return tuple(gone)
 
     def drain_forgotten(self) -> tuple[Digest, ...]:
@@ -342,7 +329,7 @@ class TransactionPool:
     def _set_facts(self, run: Run, nonce: int, balance: int, now_ns: int, gone: list[Dropped]) -> None:
         for entry in self._runs.set_facts(run, nonce, balance, now_ns):
             reason = f"nonce {entry.transaction.nonce} is used; the account's next is {nonce}"
-            gone.append(self._left(entry, "stale_nonce", reason))
+            gone.append(self._entries.drop(entry, "stale_nonce", reason))
 
     def _take_back(
         self, transaction: Transaction, code: str, account: AccountFacts, now_ns: int, gone: list[Dropped]
@@ -353,43 +340,21 @@ class TransactionPool:
             reason = "skipped in a block, and it can never be valid again"
             if entry is not None:
                 self._runs.remove(entry, now_ns)
-                gone.append(self._left(entry, code, reason))
-            else:
-                self._remember_skipped(transaction, code, reason, gone)
-        elif entry is None:
-            account_nonce, balance = account(transaction.sender)
+                gone.append(self._entries.drop(entry, code, reason))
+                return
+        elif entry is not None:
+            return
+        else:
+            nonce, balance = account(transaction.sender)
             try:
                 self.admit(
-                    transaction,
-                    account_nonce=account_nonce,
-                    balance=balance,
-                    base_fee=0,
-                    block_time_ms=0,
-                    now_ns=now_ns,
+                    transaction, account_nonce=nonce, balance=balance, base_fee=0, block_time_ms=0, now_ns=now_ns
                 )
+                return
             except InvalidTransaction as fault:
-                reason = f"skipped in a block ({code}), and it cannot come back: {fault.detail}"
-                self._remember_skipped(transaction, fault.code, reason, gone)
-
-    def _remember_skipped(self, transaction: Transaction, code: str, reason: str, gone: list[Dropped]) -> None:
-        """A drop of what was not in the pool; why it had left, if that is known, says more."""
+                code, reason = fault.code, f"skipped in a block ({code}), and it cannot come back: {fault.detail}"
+        # It was not in the pool; if it is known why it had left, that says more.
         if transaction.id not in self._departures.dropped:
             dropped = Dropped(transaction.id, code, reason)
             self._departures.remember(dropped)
             gone.append(dropped)
-
-    def _left(self, entry: Entry, code: str, reason: str) -> Dropped:
-        """An entry that is out of its run leaves without being executed."""
-        self._unlist(entry)
-        dropped = Dropped(entry.transaction.id, code, reason)
-        self._departures.remember(dropped)
-        return dropped
-
-    def _unlist(self, entry: Entry) -> None:
-        transaction = entry.transaction
-        del self._entries[transaction.id]
-        self._bytes -= entry.size
-        if transaction.valid_until:
-            self._deadlines.remove(transaction.id)
-        if transaction.id not in self._pins:
-            self._departures.forget(transaction.id)

@@ -7,12 +7,12 @@ import time
 
 import msgspec
 import pytest
-from api_node import GAP_MAX, POOL_MAX, SENDER_MAX, Browser, PaperNode, on_loop, serving, submission
+from api_node import GAP_MAX, POOL_MAX, SENDER_MAX, PaperNode, on_loop, serving, submission
 from core_network import key, quorum_of
 from eth_account import Account
 
 from potchain.api.problems import PROBLEMS
-from potchain.api.submission import parse_batch, parse_body
+from potchain.api.submission import OPENING_BRACKETS_MAX, parse_batch, parse_body
 from potchain.crypto import checksum_address
 from potchain.primitives import uint256
 from potchain.proofs import proof_from_json, verify_transaction_proof
@@ -55,16 +55,10 @@ async def test_ten_lines_of_eth_account_from_chain_alone() -> None:
         wallet = Account.from_key(key("alice").secret)
         chain = (await browser.get("/v1/chain")).body
         nonce = (await browser.get(f"/v1/accounts/{wallet.address}")).body["next_nonce"]
-        message = {
-            "from": wallet.address, "nonce": nonce, "fee": chain["limits"]["base_fee"], "validUntil": 0,
-            "to": checksum_address(key("carol").address), "amount": "7", "memo": "0x68656c6c6f",
-        }  # fmt: skip
-        signed = wallet.sign_typed_data(
-            full_message={
-                "types": chain["types"]["Transfer"], "primaryType": "Transfer",
-                "domain": chain["domain"], "message": message,
-            }  # fmt: skip
-        )
+        message = {"from": wallet.address, "nonce": nonce, "fee": chain["limits"]["base_fee"], "validUntil": 0}
+        message |= {"to": checksum_address(key("carol").address), "amount": "7", "memo": "0x68656c6c6f"}
+        typed_data = {"types": chain["types"]["Transfer"], "primaryType": "Transfer", "domain": chain["domain"]}
+        signed = wallet.sign_typed_data(full_message={**typed_data, "message": message})
         signature = "0x" + signed.signature.hex().removeprefix("0x")
         answer = await browser.post({"kind": "Transfer", "message": message, "signature": signature})
         assert answer.status == 202, answer.body
@@ -177,6 +171,9 @@ async def test_bodies_that_are_no_json_or_too_much() -> None:
         assert await post(b"{") == "bad_json"
         assert await post(b"\xff\xfe") == "bad_json"
         assert await post(b"[" * 200_000) == "bad_json"
+        assert await post(b'{"kind":' * OPENING_BRACKETS_MAX) == "bad_json"
+        deep = b"[" * OPENING_BRACKETS_MAX + b"]" * OPENING_BRACKETS_MAX
+        assert (await browser.ask("POST", "/v1/transactions", data=deep)).status < 500
         assert await post(b'{"kind":' + b"9" * 5_000 + b"}") == "bad_json"
         assert await post(b" " * 600_001) == "body_too_large"
         assert await post(b"{}", **{"Content-Encoding": "deflate"}) == "bad_request"
@@ -310,7 +307,3 @@ def _time_ns(data: bytes, node: PaperNode) -> int:
     parsed = parse_batch(document, node.types, 1_000)
     assert all(isinstance(item, Transaction) for item in parsed)
     return time.perf_counter_ns() - began_ns
-
-
-async def post_raw(browser: Browser, data: bytes) -> int:
-    return (await browser.ask("POST", "/v1/transactions", data=data)).status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 import msgspec
@@ -81,7 +82,7 @@ def test_the_form_is_a_positional_array() -> None:
 )
 def test_no_other_spelling_is_accepted(spelling: str, data: bytes) -> None:
     assert data != encode(SAMPLE), "the case changes something"
-    with pytest.raises(CodecError, match="^Sample: "):
+    with pytest.raises(CodecError, match=r"^Sample: "):
         decode(Sample, data)
 
 
@@ -124,7 +125,5 @@ def test_mutated_bytes_are_refused_or_mean_another_value(structure: Canonical, d
 
 @given(st.sampled_from(STRUCTURES), st.binary(max_size=200))
 def test_rubbish_raises_nothing_but_codec_error(structure: Canonical, data: bytes) -> None:
-    try:
+    with contextlib.suppress(CodecError):
         assert encode(decode(type(structure), data)) == data
-    except CodecError:
-        pass

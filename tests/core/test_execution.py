@@ -177,7 +177,7 @@ def test_a_skipped_inclusion_changes_nothing_and_pays_nothing(code: str, sender:
     chain = make_chain()
     chain.run(chain.transfer("alice", "bob", 1))
     before = chain.state.root
-    block = chain.run(chain.transfer(sender, "bob", **{"amount": 1, **changes}))
+    block = chain.run(chain.transfer(sender, "bob", **{"amount": 1, **changes}))  # type: ignore[arg-type]
     assert outcomes(block) == [("skipped", code, 0)]
     assert block.receipts[0].events == ()
     assert block.changes == ()
@@ -249,7 +249,7 @@ def test_fees_reach_the_treasury_after_the_last_transaction() -> None:
     assert treasury_balance(chain.state) == 60
 
 
-inclusions = st.builds(
+inclusions: st.SearchStrategy[dict[str, object]] = st.builds(
     dict,
     sender=st.sampled_from(NAMES),
     to=st.sampled_from([*NAMES, ZERO_ADDRESS]),
@@ -388,16 +388,16 @@ def test_two_applications_with_one_kind_or_event_or_record_are_refused() -> None
 
     class Kind(Notes):
         name = "kind"
-        event_types = ()
+        event_types: tuple[type[EventData], ...] = ()
 
     class Speech(Notes):
         name = "speech"
-        body_types = ()
+        body_types: tuple[type[TransactionBody], ...] = ()
 
     class Records(Notes):
         name = "records"
-        body_types = ()
-        event_types = ()
+        body_types: tuple[type[TransactionBody], ...] = ()
+        event_types: tuple[type[EventData], ...] = ()
 
     with pytest.raises(PluginError, match="kind 'Note' is declared by the applications 'notes' and 'kind'"):
         Executor(genesis, (Notes(), Kind()))
@@ -416,7 +416,7 @@ def test_kinds_and_events_are_known_by_name() -> None:
 
 def test_an_undeclared_event_is_a_bug() -> None:
     class Silent(Notes):
-        event_types = ()
+        event_types: tuple[type[EventData], ...] = ()
 
     chain = Chain(make_genesis(BALANCES), (Silent(),))
     with pytest.raises(AssertionError, match="event Ended is not among"):

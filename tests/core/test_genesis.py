@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -122,10 +123,21 @@ def test_the_message_lists_the_faults_and_the_file() -> None:
         parse_genesis(b"{}", "g.json")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"nul", b'{"a": 1} x', b"[" * 100_000])
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"nul", b'{"a": 1} x'])
 def test_no_json(text: bytes) -> None:
     with pytest.raises(GenesisError, match="not JSON"):
         parse_genesis(text, "here")
+
+
+def test_deep_nesting_is_no_json_either() -> None:
+    limit = sys.getrecursionlimit()
+    # py_ecc, which eth-account imports, lifts the limit so far that msgspec would run off the C stack.
+    sys.setrecursionlimit(1_000)
+    try:
+        with pytest.raises(GenesisError, match="not JSON"):
+            parse_genesis(b"[" * 100_000, "here")
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 5])

@@ -92,7 +92,7 @@ def test_a_tampered_branch_fails(count: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, count - 1))
     path = list(branch(leaves, index))
     expected = bytearray(root(leaves))
-    if path and data.draw(st.booleans()):
+    if bool(path) and data.draw(st.booleans()):
         step = data.draw(st.integers(0, len(path) - 1))
         bit = data.draw(st.integers(0, 255))
         changed = bytearray(path[step])

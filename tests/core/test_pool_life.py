@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pool_transactions import RICH, SECOND, Harness, digest_named, pooled, sender_named
 
+from potchain.pool import PooledTransaction
 from potchain.pool.ordering import fee_rank, ready_order
-from potchain.primitives import UINT256_MAX
+from potchain.primitives import UINT256_MAX, Digest
 
 
-def code_of(harness: Harness, transaction_id: bytes) -> str:
-    state = harness.pool.pending_state(transaction_id)  # type: ignore[arg-type]
+def code_of(harness: Harness, transaction_id: Digest) -> str:
+    state = harness.pool.pending_state(transaction_id)
     return "" if state is None else state.code or state.state
 
 
@@ -312,7 +313,7 @@ def test_pages_are_in_the_order_of_ids_and_tell_readiness_and_age() -> None:
     parked = pooled("g", 3)
     harness.admit(parked)
     harness.now_ns = 3 * SECOND
-    pages = []
+    pages: list[PooledTransaction] = []
     after = None
     while page := harness.pool.page(after, 3, harness.now_ns):
         pages.extend(page)

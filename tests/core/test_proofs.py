@@ -126,7 +126,7 @@ def variants(value: Any) -> list[Any]:  # noqa: ANN401
         return [{"ok": "failed", "failed": "ok"}.get(value, value + "x")]
     if isinstance(value, tuple):
         found = [
-            value[:place] + (other,) + value[place + 1 :]
+            (*value[:place], other, *value[place + 1 :])
             for place in range(len(value))
             for other in variants(value[place])
         ]

@@ -64,12 +64,13 @@ def test_the_root_is_the_definition_s_after_any_batches(
 @pytest.mark.parametrize("seed", range(3))
 def test_growing_and_shrinking_through_every_depth(seed: int) -> None:
     rng = random.Random(seed)
-    state, records = AuthenticatedState(), {}
+    state = AuthenticatedState()
+    records: dict[bytes, bytes] = {}
     names = [b"account/%d" % number for number in range(700)]
     for batch in (1, 1, 2, 5, 20, 70, 200, 400):
-        chosen = [StateChange(rng.choice(names), rng.randbytes(4)) for _ in range(batch)]
-        records.update({change.key: change.value for change in chosen})
-        state.apply(chosen)
+        chosen = {rng.choice(names): rng.randbytes(4) for _ in range(batch)}
+        records |= chosen
+        state.apply([StateChange(key, value) for key, value in chosen.items()])
         check(state, records)
     deepest = state._tree._depth
     while records:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -35,10 +33,10 @@ def verify(ledger: StoredChain) -> ChainSummary:
 
 
 @pytest.fixture
-def stored(ledger: StoredChain) -> Iterator[StoredChain]:
+def stored(ledger: StoredChain) -> StoredChain:
     ledger.grow_mixed(4)
     ledger.project_all()
-    yield ledger
+    return ledger
 
 
 def test_a_good_ledger_passes_both(ledger: StoredChain) -> None:

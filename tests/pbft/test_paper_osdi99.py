@@ -20,6 +20,7 @@ from potchain.consensus.interface import (
     Event,
     Executed,
     MessageReceived,
+    Misbehaviour,
     ProposalBuilt,
     ProposalChecked,
     Send,
@@ -136,8 +137,7 @@ def test_backup_refuses_a_second_digest_for_a_view_and_sequence() -> None:
     backup.accept(FIRST)
     effects = backup.pre_prepare(OTHER)
     assert effects == Effects(report=effects.report)
-    assert effects.report[0].first == pre_prepare(FIRST)
-    assert effects.report[0].second == pre_prepare(OTHER)
+    assert effects.report == (Misbehaviour(pre_prepare(FIRST), pre_prepare(OTHER)),)
 
 
 def test_the_first_digest_has_the_slot_even_when_it_is_refused() -> None:
@@ -178,6 +178,8 @@ def test_proposals_of_another_network_or_nobody_are_refused() -> None:
     """The digest binds the request to this service: another network's or a null request is none. Sections 4.2, 4.4."""
     elsewhere = msgspec.structs.replace(FIRST, header=msgspec.structs.replace(FIRST.header, genesis_hash=bytes(32)))
     assert "another network" in discarded(Replica(1).receive(pre_prepare(elsewhere)))
+    later = msgspec.structs.replace(FIRST, header=msgspec.structs.replace(FIRST.header, epoch=1))
+    assert "epoch 1" in discarded(Replica(1).receive(pre_prepare(later)))
     nobody = msgspec.structs.replace(FIRST, header=msgspec.structs.replace(FIRST.header, proposer=b""))
     assert "proposer" in discarded(Replica(1).receive(pre_prepare(nobody)))
 

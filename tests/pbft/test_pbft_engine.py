@@ -21,6 +21,7 @@ from potchain.consensus.interface import (
     BuildProposal,
     CertificateReceived,
     ConsensusMessage,
+    Discard,
     Effects,
     FetchProposal,
     MessageReceived,
@@ -30,9 +31,17 @@ from potchain.consensus.interface import (
     TimerFired,
     WorkWaiting,
 )
-from potchain_pbft import consensus_engines
+from potchain_pbft import PbftOptions, consensus_engines
 from potchain_pbft.checkpoints import CERTIFIED_AHEAD_MAX, Checkpoints
 from potchain_pbft.log import CHECKS_MAX, VIEWS_AHEAD_MAX
+
+
+def reason(effects: Effects) -> str:
+    """Why a message was discarded, and nothing else came of it."""
+    (report,) = effects.report
+    assert isinstance(report, Discard)
+    assert effects == Effects(report=effects.report)
+    return report.reason
 
 
 def busy_cluster() -> Cluster:
@@ -203,6 +212,29 @@ def test_catch_up_goes_beyond_the_window_in_order_only() -> None:
     assert host.engine.status().last_decided == 6
 
 
+def test_a_pre_prepare_for_what_a_certificate_decided_is_of_no_use() -> None:
+    cluster = Cluster()
+    cluster.start()
+    cluster.work(1)
+    cluster.run(lambda packet: packet.to != 3)
+    host = cluster.hosts[3]
+    host.certificate_from(cluster.hosts[0], 1)
+    cluster.run()
+    assert [report.reason for report in host.reports if isinstance(report, Discard)] == ["already decided"]
+    assert host.disk.own_messages == []
+
+
+def test_a_stable_checkpoint_empties_the_buffers() -> None:
+    cluster = Cluster(checkpoint_interval=2)
+    cluster.start()
+    cluster.work(2)
+    cluster.run()
+    cluster.certify(2)
+    for host in cluster.hosts:
+        assert host.engine is not None
+        assert set(host.engine.status().buffers.values()) == {0}
+
+
 def test_a_proposal_that_is_built_too_late_is_not_used() -> None:
     cluster = Cluster()
     cluster.start()
@@ -269,7 +301,9 @@ def test_a_body_on_a_vote_is_refused() -> None:
     assert engine is not None
     proposal = make_proposal(cluster.epoch, 1)
     effects = engine.step(MessageReceived(sign(2, "commit", 0, 1, digest_of(proposal), b"x")), 0)
-    assert effects.report[0].blame
+    (report,) = effects.report
+    assert isinstance(report, Discard)
+    assert report.blame
 
 
 def test_an_own_pre_prepare_that_was_never_made_is_refused() -> None:
@@ -279,15 +313,15 @@ def test_an_own_pre_prepare_that_was_never_made_is_refused() -> None:
     assert engine is not None
     proposal = make_proposal(cluster.epoch, 1)
     echo = MessageReceived(sign(0, "pre-prepare", 0, 1, digest_of(proposal), encode(proposal)))
-    assert "made" in engine.step(echo, 0).report[0].reason
+    assert "made" in reason(engine.step(echo, 0))
     engine.step(ProposalBuilt(proposal, 0), 0)
     assert engine.step(echo, 0) == Effects()
-    assert engine.step(echo, 0).report[0].reason == "duplicate"
+    assert reason(engine.step(echo, 0)) == "duplicate"
 
 
 def test_the_plug_in_offers_one_engine() -> None:
     (factory,) = consensus_engines()
     assert (factory.name, factory.wire_version) == ("pbft", 1)
-    assert msgspec.convert({"fetch_retry_ms": 50}, factory.options_type).fetch_retry_ms == 50
+    assert msgspec.convert({"fetch_retry_ms": 50}, factory.options_type) == PbftOptions(fetch_retry_ms=50)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"fetch_retry": 50}, factory.options_type)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import is_
+
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pbft_cluster import FACTORY, GENESIS_HASH, Cluster, Disk, digest_of, make_proposal, sign
+from pbft_cluster import FACTORY, GENESIS_HASH, Cluster, Disk, Packet, digest_of, make_proposal, sign
 
-from potchain.consensus.interface import Boot, BuildProposal, CheckProposal, Record, Send, Started
+from potchain.consensus.interface import Boot, BuildProposal, CheckProposal, Misbehaviour, Record, Send, Started
 from potchain.errors import CodecError
 from potchain_pbft import PbftOptions
 
@@ -108,11 +112,11 @@ def test_any_schedule_of_faults_ends_in_agreement(actions: list[tuple[str, int]]
         host = cluster.hosts[number % 4]
         packet = cluster.wire[number % len(cluster.wire)] if cluster.wire else None
         if action in ("deliver", "repeat"):
-            cluster.deliver(lambda other, chosen=packet: other is chosen, keep=action == "repeat")
+            cluster.deliver(partial(is_, packet), keep=action == "repeat")
         elif action == "burst":
-            cluster.deliver(lambda other, to=number % 4: other.to == to)
+            cluster.deliver(partial(is_for, number % 4))
         elif action == "drop":
-            cluster.drop(lambda other, chosen=packet: other is chosen)
+            cluster.drop(partial(is_, packet))
         elif action == "crash":
             host.crash_at = host.writes + number % 5 + 1
         elif action == "start" and host.engine is None:
@@ -123,6 +127,10 @@ def test_any_schedule_of_faults_ends_in_agreement(actions: list[tuple[str, int]]
         elif action == "work":
             cluster.work(1)
     heal(cluster, SEQUENCES)
+
+
+def is_for(index: int, packet: Packet) -> bool:
+    return packet.to == index
 
 
 def boot(disk: Disk, index: int, cluster: Cluster) -> Boot:
@@ -146,8 +154,7 @@ def stopped_after(index: int, kind: str) -> tuple[Cluster, Disk]:
     cluster.start()
     cluster.work(1)
     while not any(message.kind == kind for message in host.disk.own_messages):
-        first = cluster.wire[0]
-        cluster.deliver(lambda packet, first=first: packet is first)
+        cluster.deliver(partial(is_, cluster.wire[0]))
     return cluster, host.disk
 
 
@@ -187,7 +194,9 @@ def test_a_restarted_backup_accepts_no_second_digest() -> None:
     cluster.wire = []
     cluster.inject(0, "pre-prepare", make_proposal(cluster.epoch, 1, salt=1), 1)
     cluster.deliver()
-    assert host.reports[-1].first.digest == digest_of(make_proposal(cluster.epoch, 1))
+    (report,) = host.reports
+    assert isinstance(report, Misbehaviour)
+    assert report.first.digest == digest_of(make_proposal(cluster.epoch, 1))
     assert len(disk.own_messages) == 1
 
 
@@ -196,6 +205,26 @@ def test_records_that_cannot_be_read_stop_the_start() -> None:
     for record in (Record("view-zoom", 0, 1, b""), Record("accepted", 0, 1, b"\x00"), Record("prepared", 0, 1, b"")):
         with pytest.raises(CodecError):
             FACTORY.create(boot(Disk(records=[record]), 1, cluster), PbftOptions())
+
+
+def test_own_messages_without_their_record_stop_the_start() -> None:
+    """They cannot exist by the host rules; to go on could contradict them."""
+    for index, kind in ((0, "pre-prepare"), (1, "prepare"), (1, "commit")):
+        cluster, disk = stopped_after(index, kind)
+        disk.records = []
+        with pytest.raises(CodecError, match="vote log is damaged"):
+            FACTORY.create(boot(disk, index, cluster), PbftOptions())
+
+
+def test_what_the_stable_checkpoint_covers_is_left_out() -> None:
+    cluster = Cluster()
+    cluster.start()
+    cluster.work(3)
+    cluster.run()
+    old = msgspec.structs.replace(boot(cluster.hosts[1].disk, 1, cluster), stable=2, decided=3, executed=3)
+    status = FACTORY.create(old, PbftOptions()).status()
+    assert (status.low_water_mark, status.last_decided) == (2, 3)
+    assert (status.buffers["slots"], status.buffers["proposals"], status.buffers["commits"]) == (1, 1, 1)
 
 
 def test_sends_are_for_everybody() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import ssl
-import time
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -464,7 +463,10 @@ def test_idle_peers_keep_each_other_alive() -> None:
         first, second = await pair(ping_interval_ms=5, silence_limit_ms=100)
         enough = first.transport.peers()[0].bytes_in + 40 * HEADER.size
         await eventually(lambda: first.transport.peers()[0].bytes_in > enough)
-        time.sleep(0.15)  # our own process stands still for longer than the limit: that is not the peer's silence
+        now = asyncio.get_running_loop().time
+        stalled_until = now() + 0.15  # longer than the limit: our own standstill is not the peer's silence
+        while now() < stalled_until:
+            pass
         enough += 20 * HEADER.size
         await eventually(lambda: first.transport.peers()[0].bytes_in > enough)
         assert [event[0] for node in (first, second) for event in node.story] == ["connected"] * 2
@@ -516,9 +518,9 @@ def test_a_peer_that_does_not_read_fills_its_queue_and_nothing_else(loop: str) -
         def status() -> PeerStatus:
             return node.transport.peers()[0]
 
-        for _ in range(150):
+        for _ in range(1_000):
             node.send(1, bytes(100_000), Channel.BULK)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         stuck = status().bytes_out
         assert status().frames_dropped > 0
         assert status().queued_bytes <= 1_000_000
