@@ -210,7 +210,8 @@ class NodeClient:
         except aiohttp.InvalidURL:
             raise ClientError(0, "bad_url", f"{self.url!r} is no URL; write it like http://127.0.0.1:8600") from None
         except aiohttp.ClientError as fault:
-            hint = f"no node answers at {self.url}: {fault}; is it running?"
+            cause = getattr(fault, "os_error", fault)
+            hint = f"no node answers at {self.url}: {cause}; is it running?"
             raise _Retriable(ClientError(0, "unreachable", hint)) from None
         if response.status >= 400:
             problem = _problem(response.status, data)

@@ -11,7 +11,9 @@ import structlog
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logs(format_: Literal["auto", "human", "json"], level: Literal["debug", "info", "warning", "error"]) -> None:
+def configure_logs(
+    format_: Literal["auto", "human", "json"], level: Literal["debug", "info", "warning", "error"]
+) -> None:
     """Set up structlog for this process. "auto": human on a terminal, JSON elsewhere."""
     human = format_ == "human" or (format_ == "auto" and sys.stderr.isatty())
     renderer: structlog.types.Processor = (

@@ -1,8 +1,8 @@
 """From files to the state of a replica: open, upgrade, check every hash and root, read what was durable.
 
-Nothing here signs or sends. A ledger that contradicts itself stops the start with the first bad height; a vote log that is
-missing beside a ledger that has blocks means that this node may have voted in ways it forgot, so it starts without a
-signer, as an observer.
+Nothing here signs or sends. A ledger that contradicts itself stops the start with the first bad height. A vote log that
+is missing beside a ledger that has blocks means that this node may have voted in ways it forgot, so it starts without
+a signer, as an observer.
 """
 
 from __future__ import annotations
@@ -122,9 +122,7 @@ def load_boot(
     stable = reader.stable_height(epoch.parameters.checkpoint_interval)
     forgotten = contents.created and tip.height > 0
     signer = None if forgotten else Signer(key, genesis.hash, contents.guard, contents.marks.stable)
-    batches = {
-        batch.id: tuple(executor.types.parse(raw) for raw in batch.raw) for batch in contents.bodies
-    }
+    batches = {batch.id: tuple(executor.types.parse(raw) for raw in batch.raw) for batch in contents.bodies}
     bodies: dict[Digest, Transaction] = {each.id: each for batch in batches.values() for each in batch}
     pinned = []
     for proposal in contents.proposals:
@@ -162,9 +160,7 @@ def load_boot(
             stable=stable,
             records=tuple(record for record in contents.records if record.sequence > stable),
             own_messages=tuple(
-                message
-                for message in contents.own_messages
-                if message.kind != BLOCK_VOTE and message.sequence > stable
+                message for message in contents.own_messages if message.kind != BLOCK_VOTE and message.sequence > stable
             ),
             proposals=tuple(proposal for proposal, _ in pinned),
         ),
@@ -203,8 +199,6 @@ class _Reexecution:
     def __call__(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> BlockHeader:
         """The header that executing the next proposal gives."""
         unused = OrderCertificate(engine="", version=0, data=b"")
-        block = self._executor.execute_block(
-            self._parent, self._epoch, proposal, transactions, self._state, unused
-        )
+        block = self._executor.execute_block(self._parent, self._epoch, proposal, transactions, self._state, unused)
         self._parent = block.header
         return block.header

@@ -1,23 +1,17 @@
-"""A node of one process for tests of the API: real keys, transactions, execution, blocks and certificates, in memory.
+"""A node in memory for tests of the API, with real keys, transactions, execution, blocks and certificates.
 
-`PaperNode` is what the API calls a NodePort, `PaperHistory` a HistoryPort. Blocks are made when a test says so, so
-that nothing waits for a clock; `rows_to` says how far the SQL rows have come.
+It is what the API calls a NodePort. Blocks are made when a test says so, so that nothing waits for a clock;
+`history.rows_height` says how far the SQL rows have come.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, ParamSpec
+from collections.abc import Callable, Sequence
 
-import aiohttp
-import msgspec
+from api_history import PaperHistory
 from core_network import Chain, certify, make_genesis
 
-from potchain.api.app import bound_port, build_app, start_api
-from potchain.api.options import ApiOptions
 from potchain.api.ports import (
     AccountView,
     ConsensusStatus,
@@ -29,129 +23,18 @@ from potchain.api.ports import (
     SubmitOutcome,
 )
 from potchain.application.accounts import account_key, load_account
-from potchain.blocks import BlockCertificate, BlockHeader, ExecutedBlock, Receipts, block_hash
+from potchain.blocks import ExecutedBlock, block_hash
 from potchain.consensus.interface import EngineStatus, SlotStatus
-from potchain.errors import InvalidTransaction, LedgerError
+from potchain.errors import InvalidTransaction
 from potchain.genesis import Epoch
-from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
 from potchain.primitives import uint
 from potchain.proofs import StateProof
-from potchain.transactions import Transaction, Transfer
+from potchain.transactions import Transaction
 from potchain.transport import PeerStatus
-from potchain.typed_data import JsonObject, struct_to_json
-
-P = ParamSpec("P")
 
 GAP_MAX = 3
 SENDER_MAX = 4
 POOL_MAX = 6
-
-
-class PaperHistory:
-    """Blocks in a dict."""
-
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
-        self.genesis_header = chain.tip
-        self.certificates: dict[int, BlockCertificate] = {}
-        self.rows_height = 0
-        self.broken = False
-
-    def header(self, height: int) -> BlockHeader | None:
-        stored = self.block(height)
-        return None if stored is None else stored.header
-
-    def block(self, height: int) -> StoredBlock | None:
-        if self.broken:
-            raise LedgerError("disk image /secret/path is malformed")
-        if height == 0:
-            return StoredBlock(
-                header=self.genesis_header,
-                hash=block_hash(self.genesis_header),
-                proposal=None,
-                order_certificate=None,
-                block_certificate=None,
-            )
-        found = self._executed(height)
-        return found and StoredBlock(
-            header=found.header,
-            hash=found.hash,
-            proposal=found.proposal,
-            order_certificate=found.order_certificate,
-            block_certificate=self.certificates.get(height),
-        )
-
-    def block_by_hash(self, hash_: bytes) -> StoredBlock | None:
-        for height in range(len(self.chain.blocks) + 1):
-            stored = self.block(height)
-            if stored is not None and stored.hash == hash_:
-                return stored
-        return None
-
-    def blocks_page(self, after: int | None, limit: int, *, ascending: bool = False) -> Sequence[StoredBlock]:
-        heights = list(range(len(self.chain.blocks) + 1))
-        if ascending:
-            chosen = [height for height in heights if after is None or height > after]
-        else:
-            chosen = [height for height in reversed(heights) if after is None or height < after]
-        return [stored for stored in map(self.block, chosen[:limit]) if stored is not None]
-
-    def contents(self, height: int) -> BlockContents | None:
-        found = self._executed(height)
-        return found and BlockContents(
-            header=found.header,
-            transaction_ids=found.proposal.transaction_ids,
-            bodies=found.bodies,
-            receipts=Receipts(found.receipts, found.end_events),
-        )
-
-    def certificate(self, height: int) -> BlockCertificate | None:
-        return self.certificates.get(height)
-
-    def epochs(self) -> Sequence[Epoch]:
-        return (self.chain.genesis.first_epoch,)
-
-    def locate(self, transaction_id: bytes) -> tuple[int, int] | None:
-        return self.find(transaction_id, 1, self.rows_height)
-
-    def inclusion(self, height: int, position: int) -> Inclusion | None:
-        found = self._executed(height)
-        return found and Inclusion(
-            header=found.header,
-            hash=found.hash,
-            position=position,
-            transaction_id=found.proposal.transaction_ids[position],
-            raw=found.bodies[position],
-            receipt=found.receipts[position],
-            certified=height in self.certificates,
-        )
-
-    def account_history(
-        self, address: bytes, before: tuple[int, int] | None = None, limit: int = 100
-    ) -> Sequence[tuple[int, int]]:
-        places = self.places_of(address, 1, self.rows_height)
-        return [place for place in places if before is None or place < before][:limit]
-
-    def find(self, transaction_id: bytes, first: int, last: int) -> tuple[int, int] | None:
-        for block in reversed(self.chain.blocks[first - 1 : last]):
-            for receipt in block.receipts:
-                if receipt.transaction_id == transaction_id and receipt.status != "skipped":
-                    return block.height, receipt.index
-        return None
-
-    def places_of(self, address: bytes, first: int, last: int) -> list[tuple[int, int]]:
-        """Newest first."""
-        found = []
-        for block in self.chain.blocks[first - 1 : last]:
-            for index, raw in enumerate(block.bodies):
-                body = self.chain.executor.types.parse(raw).body
-                assert isinstance(body, Transfer)
-                if address in (body.from_, body.to):
-                    found.append((block.height, index))
-        return found[::-1]
-
-    def _executed(self, height: int) -> ExecutedBlock | None:
-        return self.chain.blocks[height - 1] if 1 <= height <= len(self.chain.blocks) else None
 
 
 class PaperNode:
@@ -416,73 +299,3 @@ class PaperNode:
             return done()
         finally:
             self.waiting -= 1
-
-
-def submission(transaction: Transaction) -> JsonObject:
-    """What a client posts."""
-    return {
-        "kind": transaction.kind,
-        "message": struct_to_json(transaction.body),
-        "signature": "0x" + transaction.signature.hex(),
-    }
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """Status, body and headers of one answer."""
-
-    status: int
-    body: Any
-    headers: dict[str, str]
-
-    @property
-    def code(self) -> str:
-        """The problem's code, checked to be a proper problem."""
-        assert self.headers["Content-Type"] == "application/problem+json", self.body
-        assert self.body["status"] == self.status
-        assert self.body["type"] == "urn:potchain:problem:" + self.body["code"]
-        assert self.body["title"]
-        return str(self.body["code"])
-
-
-class Browser:
-    """An HTTP client of the server under test."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self.session = session
-        self.url = url
-
-    async def get(self, path: str) -> Answer:
-        return await self.ask("GET", path)
-
-    async def post(self, document: object, query: str = "") -> Answer:
-        return await self.ask("POST", "/v1/transactions" + query, data=msgspec.json.encode(document))
-
-    async def ask(
-        self, method: str, path: str, *, data: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> Answer:
-        async with self.session.request(method, self.url + path, data=data, headers=headers) as response:
-            body = await response.read()
-            is_json = "json" in response.headers.get("Content-Type", "") and body
-            return Answer(response.status, msgspec.json.decode(body) if is_json else body, dict(response.headers))
-
-
-@asynccontextmanager
-async def serving(node: PaperNode, **options: int) -> AsyncIterator[Browser]:
-    """A real server on a loopback port, and a client of it. `options` are those of ApiOptions."""
-    chosen = msgspec.convert({"port": 0, **options}, ApiOptions)
-    runner = await start_api(build_app(node, node.history, chosen), chosen)
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Browser(session, f"http://127.0.0.1:{bound_port(runner)}")
-    finally:
-        await runner.cleanup()
-
-
-def on_loop(test: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
-    """Run an async test on an event loop of its own."""
-
-    @functools.wraps(test)
-    def wrapper(*args: P.args, **options: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **options), 30))
-
-    return wrapper

@@ -207,8 +207,7 @@ class StoredChain:
 
     def project_all(self) -> None:
         """Project until nothing is left."""
-        while self.projector.project(5_000_000, lambda: 0):
-            pass
+        self.projector.catch_up()
 
     def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> None:
         """Run SQL with the driver's own place holders written as ?."""

@@ -125,6 +125,7 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
     if response is None:
         response = fence.response
         assert response is not None
+    response.headers["Server"] = "potchain"  # and not the versions of what it is made of
     resource = request.match_info.route.resource
     route = "unknown" if resource is None else resource.canonical
     method = request.method if request.method in ("GET", "HEAD", "POST") else "other"

@@ -46,7 +46,7 @@ class ApiContext:
                 "query_deadline", f"the ledger did not answer within {self.options.query_deadline_s} s"
             ) from None
 
-    async def wait(self, waiting: Coroutine[Any, Any, bool]) -> bool:
+    async def wait(self, waiting: Coroutine[Any, Any, T]) -> T:
         """Wait for the node, within `waits_max`; ends at once when the server stops. Raises HttpProblem."""
         if self._waits >= self.options.waits_max or self._closing.is_set():
             waiting.close()

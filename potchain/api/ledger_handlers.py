@@ -112,7 +112,8 @@ async def account_proof(request: web.Request) -> web.Response:
     """GET /v1/accounts/{address}/proof: of the record, or that there is none, under a certified state root."""
     Query(request)
     address = path_address(request)
-    proof = await context_of(request).port.state_proof(address)
+    context = context_of(request)
+    proof = await context.wait(context.port.state_proof(address))  # the newest block may wait for its certificate
     if proof is None:
         raise HttpProblem("not_certified", "no certified state is at hand here yet")
     return answer_document(proof_to_json(proof))

@@ -6,8 +6,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from potchain.api.context import answer, context_of
+from potchain.api.node_payloads import HealthPayload, PeersPayload, PoolPayload, ReadyPayload
 from potchain.api.parameters import WAIT_S_MAX, Query
-from potchain.api.payloads import HealthPayload, PeersPayload, PoolPayload, ReadyPayload
 from potchain.api.problems import HttpProblem
 from potchain.api.rendering import (
     chain_payload,

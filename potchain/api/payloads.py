@@ -1,5 +1,7 @@
 """The shape of every answer of the API, as Structs; `rendering` fills them and the OpenAPI document is made from them.
 
+Here are the answers about transactions, blocks and accounts; those about the node are in `node_payloads`.
+
 Rules: amounts are decimal strings of base units, addresses EIP-55, hashes and other bytes 0x-hex, times Unix ms with a
 name that ends in `_ms`, heights and counts numbers. A member is always present; what does not apply is null.
 A member is never renamed or removed within /v1.
@@ -22,86 +24,6 @@ Members = Annotated[dict[str, Any], Meta(description="Members under their EIP-71
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all answers."""
-
-
-class PeerCounts(Payload, frozen=True):
-    connected: int
-    configured: int
-
-
-class PoolCounts(Payload, frozen=True):
-    count: int
-    bytes: int
-
-
-class StatusPayload(Payload, frozen=True):
-    """Where this node is."""
-
-    chain_id: str
-    genesis_hash: Hash
-    node_id: NodeName
-    name: str
-    version: str
-    engine: str
-    engine_version: str
-    height: int
-    block_hash: Hash
-    state_root: Hash
-    block_time_ms: int
-    certified_height: int
-    """Every block up to here is final."""
-    stable_height: int
-    history_height: int
-    """Rows by transaction and account are complete up to here; above, answers come from recent blocks."""
-    best_peer_height: int
-    syncing: bool
-    stalled: str | None
-    """In words, what the node waits for longer than it should; null when all is well."""
-    peers: PeerCounts
-    pool: PoolCounts
-    started_at_ms: int
-
-
-class DomainPayload(Payload, frozen=True):
-    """The EIP-712 domain."""
-
-    name: str
-    version: str
-    salt: Hash
-
-
-class TypeMember(Payload, frozen=True):
-    """One member of an EIP-712 type."""
-
-    name: str
-    type: str
-
-
-class LimitsPayload(Payload, frozen=True):
-    base_fee: Amount
-    transaction_bytes_max: int
-    memo_bytes_max: int
-    nonce_gap_max: int
-    sender_in_flight_max: int
-    submit_batch_max: int
-    """Transactions in one array."""
-    batch_max: int
-    """Transactions in one block."""
-    body_bytes_max: int
-    """Bytes in one request body."""
-    wait_s_max: int
-    """Longest `timeout` and `wait`."""
-
-
-class ChainPayload(Payload, frozen=True):
-    """All that a wallet library needs in order to sign."""
-
-    chain_id: str
-    genesis_hash: Hash
-    domain: DomainPayload
-    types: dict[str, dict[str, list[TypeMember]]]
-    """Kind to the `types` object of its EIP-712 typed data; the kind is the primary type."""
-    limits: LimitsPayload
 
 
 class SubmittedPayload(Payload, frozen=True):
@@ -134,6 +56,8 @@ class PlacePayload(Payload, frozen=True):
 
 
 class ReceiptPayload(Payload, frozen=True):
+    """What the transaction did."""
+
     status: str
     """"ok" or "failed"; a failed one has paid its fee."""
     code: str | None
@@ -141,6 +65,8 @@ class ReceiptPayload(Payload, frozen=True):
 
 
 class EventPayload(Payload, frozen=True):
+    """Something that happened, in its application's own members."""
+
     kind: str
     fields: Members | None
     """Null when this node does not know the kind."""
@@ -199,11 +125,15 @@ class BlockPayload(Payload, frozen=True):
 
 
 class ListedBlockPayload(BlockPayload, frozen=True, omit_defaults=True):
+    """A block in a list."""
+
     transaction_ids: list[Hash] | None = None
     """Only with `ids=true`."""
 
 
 class OrderCertificatePayload(Payload, frozen=True):
+    """Proof that the proposal was decided."""
+
     engine: str
     version: int
     data: Hex
@@ -211,6 +141,8 @@ class OrderCertificatePayload(Payload, frozen=True):
 
 
 class BlockSignaturePayload(Payload, frozen=True):
+    """One validator's signature on the block hash."""
+
     node_id: NodeName
     name: str
     """The member's name in the current epoch, else its id."""
@@ -218,6 +150,8 @@ class BlockSignaturePayload(Payload, frozen=True):
 
 
 class BlockCertificatePayload(Payload, frozen=True):
+    """A quorum of signatures: proves results and state."""
+
     epoch: int
     signatures: list[BlockSignaturePayload]
 
@@ -239,6 +173,8 @@ class BlocksPayload(Payload, frozen=True):
 
 
 class AccountPayload(Payload, frozen=True):
+    """An account after the highest executed block."""
+
     address: Account
     balance: Amount
     nonce: int
@@ -249,6 +185,8 @@ class AccountPayload(Payload, frozen=True):
 
 
 class HistoryEntryPayload(Payload, frozen=True):
+    """One line of an account's history."""
+
     id: Hash
     height: int
     index: int
@@ -269,117 +207,3 @@ class HistoryPayload(Payload, frozen=True):
     transactions: list[HistoryEntryPayload]
     next: str | None
     """`cursor` of the next page."""
-
-
-class ValidatorPayload(Payload, frozen=True):
-    name: str
-    node_id: NodeName
-    node_key: Hash
-    consensus_key: Hex
-    operator: Account
-
-
-class ValidatorsPayload(Payload, frozen=True):
-    """The current epoch."""
-
-    epoch: int
-    first_sequence: int
-    quorum: int
-    faults_max: int
-    validators: list[ValidatorPayload]
-    parameters: dict[str, int]
-
-
-class PooledPayload(Payload, frozen=True):
-    id: Hash
-    kind: str
-    sender: Account
-    nonce: int
-    fee: Amount
-    valid_until_ms: int | None
-    bytes: int
-    ready: bool
-    """False while an earlier nonce of its sender is missing."""
-    age_ms: int
-
-
-class PoolPayload(Payload, frozen=True):
-    """Sizes of the pool and a page of it, in order of id."""
-
-    count: int
-    count_max: int
-    bytes: int
-    bytes_max: int
-    ready: int
-    senders: int
-    transactions: list[PooledPayload]
-    next: str | None
-    """`cursor` of the next page."""
-
-
-class MemberPayload(Payload, frozen=True):
-    node_id: NodeName
-    name: str
-
-
-class SlotPayload(Payload, frozen=True):
-    """A sequence in flight: whose votes are held and missing, by message kind."""
-
-    sequence: int
-    phase: str
-    digest: Hash | None
-    held: dict[str, list[str]]
-    missing: dict[str, list[str]]
-
-
-class MissingVotesPayload(Payload, frozen=True):
-    height: int
-    missing: list[str]
-
-
-class ConsensusPayload(Payload, frozen=True):
-    """Why the chain does or does not move."""
-
-    epoch: int
-    view: int
-    primary: MemberPayload
-    mode: str
-    low_water_mark: int
-    high_water_mark: int
-    last_decided: int
-    in_flight: list[SlotPayload]
-    waiting_for: str
-    next_timer: str | None
-    next_timer_in_ms: int | None
-    block_votes_missing: list[MissingVotesPayload]
-    buffers: dict[str, int]
-    """Sizes of the host's buffers."""
-    engine_buffers: dict[str, int]
-
-
-class PeerPayload(Payload, frozen=True):
-    node_id: NodeName
-    name: str
-    address: str
-    connected: bool
-    frames_in: int
-    frames_out: int
-    bytes_in: int
-    bytes_out: int
-    frames_dropped: int
-    queued_bytes: int
-
-
-class PeersPayload(Payload, frozen=True):
-    peers: list[PeerPayload]
-
-
-class HealthPayload(Payload, frozen=True):
-    status: str
-    """"ok"."""
-
-
-class ReadyPayload(Payload, frozen=True):
-    ready: bool
-    height: int
-    certified_height: int

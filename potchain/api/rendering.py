@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import msgspec
 
-from potchain.api.payloads import (
-    BlockCertificatePayload,
-    BlockSignaturePayload,
+from potchain.api.node_payloads import (
     ChainPayload,
     ConsensusPayload,
     DomainPayload,
-    EventPayload,
-    FullBlockPayload,
-    HistoryEntryPayload,
     LimitsPayload,
-    ListedBlockPayload,
     MemberPayload,
     MissingVotesPayload,
-    OrderCertificatePayload,
     PeerCounts,
     PeerPayload,
-    PlacePayload,
     PoolCounts,
     PooledPayload,
-    ReceiptPayload,
     SlotPayload,
     StatusPayload,
-    TransactionPayload,
     TypeMember,
     ValidatorPayload,
     ValidatorsPayload,
+)
+from potchain.api.payloads import (
+    BlockCertificatePayload,
+    BlockSignaturePayload,
+    EventPayload,
+    FullBlockPayload,
+    HistoryEntryPayload,
+    ListedBlockPayload,
+    OrderCertificatePayload,
+    PlacePayload,
+    ReceiptPayload,
+    TransactionPayload,
 )
 from potchain.api.ports import (
     ConsensusStatus,

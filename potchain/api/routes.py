@@ -8,23 +8,25 @@ import msgspec
 from aiohttp import web
 
 from potchain.api import ledger_handlers, node_handlers, transaction_handlers
-from potchain.api.parameters import HEIGHT_MAX, PAGE_LIMIT, PAGE_LIMIT_MAX, WAIT_S, WAIT_S_MAX
-from potchain.api.payloads import (
-    AccountPayload,
-    BlocksPayload,
+from potchain.api.node_payloads import (
     ChainPayload,
     ConsensusPayload,
-    DecidedPayload,
-    FullBlockPayload,
     HealthPayload,
-    HistoryPayload,
     PeersPayload,
     PoolPayload,
     ReadyPayload,
     StatusPayload,
+    ValidatorsPayload,
+)
+from potchain.api.parameters import HEIGHT_MAX, PAGE_LIMIT, PAGE_LIMIT_MAX, WAIT_S, WAIT_S_MAX
+from potchain.api.payloads import (
+    AccountPayload,
+    BlocksPayload,
+    DecidedPayload,
+    FullBlockPayload,
+    HistoryPayload,
     SubmittedPayload,
     TransactionPayload,
-    ValidatorsPayload,
 )
 from potchain.typed_data import JsonObject
 

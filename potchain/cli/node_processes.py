@@ -97,13 +97,13 @@ async def wait_ready(processes: Sequence[NodeProcess], timeout_s: float = READY_
 
 
 def stop_processes(processes: Sequence[NodeProcess], timeout_s: float = STOP_TIMEOUT_S) -> list[str]:
-    """SIGTERM to all, then wait. What did not go well, in words: killed, or ended with another code than 0."""
-    for process in processes:
-        if process.exit_code() is None:
-            process.process.terminate()
+    """SIGTERM to those that run, then wait. What did not go well, in words: killed, or another exit code than 0."""
+    running = [process for process in processes if process.exit_code() is None]
+    for process in running:
+        process.process.terminate()
     deadline = time.monotonic() + timeout_s
     faults = []
-    for process in processes:
+    for process in running:
         try:
             code = process.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

@@ -26,7 +26,7 @@ EXIT_CODES = {
     EXIT_UNREACHABLE: "no node answers at the URL",
     EXIT_REFUSED: "the node refused, or answered with an error",
     EXIT_TIMEOUT: "not within the time allowed; nothing is lost, ask again",
-    EXIT_NODE: "this node cannot go on: its ledger, a socket, or a fault of its own",
+    EXIT_NODE: "this node or command cannot go on: a ledger, a file, a socket",
     EXIT_INTERRUPTED: "interrupted",
 }
 
@@ -85,8 +85,8 @@ def run(arguments: Sequence[str] | None) -> int:
         print("potchain: refuses to run under `python -O`: assertions guard its invariants", file=sys.stderr)
         return EXIT_USAGE
     try:
-        outcome = potchain.main(args=None if arguments is None else list(arguments), prog_name="potchain",
-                                standalone_mode=False)
+        words = None if arguments is None else list(arguments)
+        outcome = potchain.main(args=words, prog_name="potchain", standalone_mode=False)
     except click.ClickException as fault:
         fault.show()
         return EXIT_USAGE
@@ -96,6 +96,12 @@ def run(arguments: Sequence[str] | None) -> int:
     except PotchainError as fault:
         print(f"potchain: {fault}", file=sys.stderr)
         return exit_code_of(fault)
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read our output has gone; the interpreter must not flush it again
+        return EXIT_OK
+    except OSError as fault:
+        print(f"potchain: {fault}", file=sys.stderr)
+        return EXIT_NODE
     return outcome if isinstance(outcome, int) else EXIT_OK
 
 

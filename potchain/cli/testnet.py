@@ -101,6 +101,7 @@ async def _run_foreground(network: Network, as_json: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     processes = start_nodes(network)
+    ended: list[str] = []
     try:
         ready = asyncio.ensure_future(wait_ready(processes))
         stopped = asyncio.ensure_future(stop.wait())
@@ -108,28 +109,33 @@ async def _run_foreground(network: Network, as_json: bool) -> int:
         if ready.done():
             ready.result()
             _announce(network, as_json)
-            await _watch(processes, stop)
+            ended = await _watch(processes, stop)
         ready.cancel()
         stopped.cancel()
     finally:
         faults = stop_processes(processes)
     for fault in faults:
         click.echo(fault, err=True)
-    return EXIT_FAILED if faults else EXIT_OK
+    return EXIT_FAILED if faults or ended else EXIT_OK
 
 
-async def _watch(processes: list[NodeProcess], stop: asyncio.Event) -> None:
-    """Until told to stop, or until no node is left. A network outlives a faulty node, so one that ends is only told."""
-    told: set[str] = set()
+async def _watch(processes: list[NodeProcess], stop: asyncio.Event) -> list[str]:
+    """Until told to stop, or until no node is left. A network outlives a faulty node, so one that ends is only told.
+
+    Returns the names of nodes that ended with a fault.
+    """
+    told: dict[str, int] = {}
     while not stop.is_set() and len(told) < len(processes):
         for process in processes:
-            if process.exit_code() is not None and process.endpoint.name not in told:
-                told.add(process.endpoint.name)
-                click.echo(process.fault(), err=True)
+            name, code = process.endpoint.name, process.exit_code()
+            if code is not None and name not in told:
+                told[name] = code
+                click.echo(process.fault() if code else f"{name} stopped", err=True)
         try:
             await asyncio.wait_for(stop.wait(), WATCH_S)
         except TimeoutError:
             continue
+    return [name for name, code in told.items() if code]
 
 
 def _announce(network: Network, as_json: bool) -> None:

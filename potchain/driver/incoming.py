@@ -1,7 +1,7 @@
 """What peers send that carries signatures of others: parsed and checked before the replica sees it.
 
-Transactions go to the worker processes. Blocks and certificates of catch-up are checked on a thread: they are few, large,
-and nobody waits for them but this node.
+Transactions go to the worker processes. Blocks and certificates of catch-up are checked on a thread: they are few and
+large, and nobody waits for them but this node.
 """
 
 from __future__ import annotations
@@ -96,9 +96,7 @@ class Incoming:
 
     def _check_block(self, block: SyncBlock, genesis_hash: bytes, epoch: Epoch) -> None:
         header = block.proposal.header
-        self._engine.verify(
-            block.order_certificate, genesis_hash, epoch, header.sequence, proposal_digest(header)
-        )
+        self._engine.verify(block.order_certificate, genesis_hash, epoch, header.sequence, proposal_digest(header))
         if block.block_certificate is not None:
             if block.block_certificate.height != header.sequence:
                 raise InvalidProof("its block certificate is for another height")

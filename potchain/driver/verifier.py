@@ -1,8 +1,8 @@
 """Checks transaction signatures off the event loop, once per node.
 
-A check holds the interpreter for most of its 60 microseconds, so threads would make the loop stutter; the checks run in
-worker processes. The ids under way are remembered, so that a transaction that arrives from a client and from three peers
-at once is checked once.
+A check holds the interpreter for part of its 60 microseconds, so threads would make the loop stutter; the checks run in
+worker processes. What is under way is remembered, so that a transaction that arrives from a client and from three
+peers at once is checked once.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ class Verifier:
         )
 
     async def _check_chunk(self, chunk: list[Transaction]) -> None:
-        entries = b"".join(
-            transaction.id + transaction.signature + transaction.sender for transaction in chunk
-        )
+        entries = b"".join(transaction.id + transaction.signature + transaction.sender for transaction in chunk)
         try:
             verdicts = await self._run(entries)
         finally:

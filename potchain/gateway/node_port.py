@@ -110,10 +110,10 @@ class Gateway:
             version=self._version,
             engine=self._engine.name,
             engine_version=self._engine.version,
-            height=replica.applied_header.height,
-            block_hash=replica.applied_hash,
-            state_root=replica.applied_header.state_root,
-            block_time_ms=replica.applied_header.block_time_ms,
+            height=replica.chain.applied.height,
+            block_hash=replica.chain.applied_hash,
+            state_root=replica.chain.applied.state_root,
+            block_time_ms=replica.chain.applied.block_time_ms,
             certified_height=self._recent.certified,
             stable_height=replica.engine.status().low_water_mark,
             history_height=self._bookkeeper.history_height,
@@ -131,7 +131,7 @@ class Gateway:
         """The engine's own status and the host's around it."""
         replica = self._replica
         status = replica.engine.status()
-        timer = replica.next_timer()
+        timer = replica.timers.next()
         now_ns = self._clock.now().monotonic_ns
         return ConsensusStatus(
             engine=status,
@@ -168,7 +168,9 @@ class Gateway:
             return f"blocks {replica.applied + 1} to {replica.catch_up.best_height} from peers"
         if status.in_flight:
             slot = status.in_flight[0]
-            missing = "; ".join(f"{kind} from {', '.join(names)}" for kind, names in sorted(slot.missing.items()) if names)
+            missing = "; ".join(
+                f"{kind} from {', '.join(names)}" for kind, names in sorted(slot.missing.items()) if names
+            )
             return f"sequence {slot.sequence} ({slot.phase}): {missing or 'this node itself'}"
         if replica.pool.proposable()[0]:
             primary = epoch.name_of(status.primary)
@@ -213,7 +215,7 @@ class Gateway:
 
     def account(self, address: bytes) -> AccountView:
         """An account as of the highest executed block."""
-        account = load_account(self._replica.state, address)
+        account = load_account(self._replica.chain.state, address)
         return AccountView(
             height=self._replica.tip.height,
             nonce=account.nonce,
@@ -225,7 +227,7 @@ class Gateway:
         """Proof of the account's record, or of its absence, under the newest block once that is certified."""
         key = account_key(address)
         header = self._replica.tip
-        value, branch = self._replica.state.get(key), self._replica.state.prove(key)
+        value, branch = self._replica.chain.state.get(key), self._replica.chain.state.prove(key)
         if header.height == 0 or not await self.wait_height(header.height, certified=True, timeout_s=PROOF_WAIT_S):
             return None
         certificate = await asyncio.to_thread(self._reader.certificate, header.height)
@@ -258,9 +260,7 @@ class Gateway:
         page = self._replica.pool.page(
             None if after is None else Digest(after), limit, now_ns=self._clock.now().monotonic_ns
         )
-        return tuple(
-            PoolEntry(transaction=entry.transaction, ready=entry.ready, age_ms=entry.age_ms) for entry in page
-        )
+        return tuple(PoolEntry(transaction=entry.transaction, ready=entry.ready, age_ms=entry.age_ms) for entry in page)
 
     def pending(self, transaction_id: bytes) -> PendingState | None:
         """Pool or recently dropped; None when it is neither."""

@@ -144,9 +144,7 @@ class RecentBlocks:
                     if not future.done():
                         future.set_result(block.height)
 
-    def _index(
-        self, height: int, ids: Sequence[bytes], bodies: Sequence[bytes], receipts: Sequence[Receipt]
-    ) -> None:
+    def _index(self, height: int, ids: Sequence[bytes], bodies: Sequence[bytes], receipts: Sequence[Receipt]) -> None:
         addresses = []
         for index, (raw, receipt) in enumerate(zip(bodies, receipts, strict=True)):
             addresses.append(history_addresses(self._types.parse(raw).body, receipt.status))

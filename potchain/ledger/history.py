@@ -34,10 +34,16 @@ def history_addresses(body: TransactionBody, status: str) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(getattr(body, field) for field in fields))
 
 
+def id_prefix(transaction_id: bytes) -> int:
+    """First 8 bytes of an id as a signed integer: the key of a narrow index."""
+    return int.from_bytes(transaction_id[:8], "big", signed=True)
+
+
 class HistoryRows(msgspec.Struct):
-    """Rows of the three history tables, in the order of the chain."""
+    """Rows of the four history tables, in the order of the chain."""
 
     transactions: list[HistoryRow] = []
+    transaction_ids: list[HistoryRow] = []
     account_transactions: list[HistoryRow] = []
     events: list[HistoryRow] = []
 
@@ -92,7 +98,6 @@ class HistoryDeriver:
                 height,
                 position,
                 transaction_id,
-                int.from_bytes(transaction_id[:8], "big", signed=True),
                 sender,
                 body.nonce,
                 signed.kind,
@@ -103,6 +108,8 @@ class HistoryDeriver:
                 kind.amount(body),
             )
         )
+        if status != SKIPPED:
+            rows.transaction_ids.append((id_prefix(transaction_id), height, position))
         if status == OK:
             named = rows.account_transactions
             named.append((sender, height, position))
@@ -140,35 +147,41 @@ class _EventColumn:
     """Renders one kind of event as JSON: lower-case hex, amounts as decimal strings."""
 
     def __init__(self, event_type: type[EventData]) -> None:
+        members = members_of(event_type)
         self._decode = msgspec.msgpack.Decoder(event_type).decode
-        self._members = [(member.field, member.name, _RENDER[member.type]) for member in members_of(event_type)]
-        self._encode = msgspec.json.Encoder().encode
+        self._renders = [(member.field, _RENDER[member.type]) for member in members]
+        # Names are identifiers, and all values but texts are free of quotes: a template is three times as fast.
+        shown = ",".join(f'"{member.name}":{_SHOWN[member.type]}' for member in members)
+        self._template = "{" + shown + "}"
 
     def render(self, data: bytes) -> str:
         event = self._decode(data)
-        shown = {name: render(getattr(event, field)) for field, name, render in self._members}
-        return self._encode(shown).decode()
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + value.hex()
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - an int or a str, as JSON has them
-    return value
+        return self._template % tuple([render(getattr(event, field)) for field, render in self._renders])
 
 
 def _decimal(value: bytes) -> str:
     return str(int.from_bytes(value, "big"))
 
 
+def _json(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
 _RENDER: dict[str, Callable[[Any], Any]] = {
-    "address": _hex,
-    "bytes": _hex,
-    "bytes32": _hex,
+    "address": bytes.hex,
+    "bytes": bytes.hex,
+    "bytes32": bytes.hex,
     "uint256": _decimal,
-    "uint64": _plain,
-    "string": _plain,
+    "uint64": int,
+    "string": _json,
+}
+_SHOWN = {
+    "address": '"0x%s"',
+    "bytes": '"0x%s"',
+    "bytes32": '"0x%s"',
+    "uint256": '"%s"',
+    "uint64": "%d",
+    "string": "%s",
 }
 
 

@@ -1,10 +1,11 @@
 """Fills the rows that people query from the blocks that are the truth.
 
-Two projections with progress of their own: "history" (inclusions, account histories, events) advances by inclusions,
-so that it may stop in the middle of a block; "state" (accounts, other records) by batches of blocks. One call of
-`project` writes one transaction that takes about as long as it was given, so that the decide transaction, on the same
-thread, never waits long. Progress and rows are written together: a crash loses nothing and repeats nothing, and the
-rows are the same whatever the slices were. Commits do not wait for the disk; see `Database.write`.
+Rows in the order of the chain (transactions, events) are appended as blocks come, and may stop in the middle of a
+block. Rows with random keys are gathered from the same pass and written when enough of them wait, or when they have
+waited long enough: see `keyed_rows`. One call of `project` writes one transaction that takes about as long as it was
+given, so that the decide transaction, on the same thread, never waits long. Progress is written with the rows: a crash
+loses nothing, and the rows are the same whatever the slices were. Commits do not wait for the disk; see
+`Database.write`.
 """
 
 from __future__ import annotations
@@ -17,36 +18,36 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from potchain.application.interface import EventData
-from potchain.blocks import BlockHeader, Bodies, Proposal, Receipts
+from potchain.blocks import BlockHeader, Bodies, Proposal, Receipts, StateChange, StateChanges
 from potchain.errors import LedgerCorrupt
 from potchain.ledger import schema
 from potchain.ledger.database import Database
 from potchain.ledger.history import HistoryDeriver, HistoryRows
-from potchain.ledger.reader import read_changes
+from potchain.ledger.keyed_rows import KeyedBatch
 from potchain.ledger.rows import insert_rows, upsert_rows
-from potchain.ledger.state_rows import STATE, StateBatch
+from potchain.ledger.state_rows import HISTORY, KEYED, progress_of
 from potchain.ledger.stored import BlockContents
-from potchain.primitives import NS_PER_MS
+from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.transactions import TransactionTypes
 
 SLICE_NS = 5 * NS_PER_MS
 """What one call should take while the node is at work."""
-REINDEX_SLICE_NS = 100 * NS_PER_MS
-"""What one call takes when nobody waits; larger transactions cost less per row."""
-SLICE_ROWS_MIN = 256
-SLICE_ROWS_MAX = 20_000
-STATE_BLOCKS_MAX = 64
-"""State rows are brought up to date when history has caught up, or when they are this many blocks behind."""
-STATE_RECORDS_MAX = 50_000
-"""Records merged before they are written; bounds memory."""
+SLICE_INCLUSIONS_MIN = 256
+"""A slice appends at least this many inclusions, if there are as many."""
+BATCH_ROWS_MAX = 50_000
+"""Keyed rows that wait in memory, about 200 bytes each."""
+BATCH_BLOCKS_MAX = 1_024
+"""Blocks whose keyed rows wait in memory; a restart derives them again."""
+FLUSH_AFTER_NS = 5 * NS_PER_S
+"""How long keyed rows wait for company."""
 
-HISTORY = "history"
-
+_UNHURRIED_NS = 100 * NS_PER_MS
 _b = schema.blocks.c
 _decode_header = msgspec.msgpack.Decoder(BlockHeader).decode
 _decode_proposal = msgspec.msgpack.Decoder(Proposal).decode
 _decode_bodies = msgspec.msgpack.Decoder(Bodies).decode
 _decode_receipts = msgspec.msgpack.Decoder(Receipts).decode
+_decode_changes = msgspec.msgpack.Decoder(StateChanges).decode
 
 
 class Projector:
@@ -57,86 +58,108 @@ class Projector:
         self._database = database
         self._deriver = HistoryDeriver(types, event_types)
         self._inclusion_ns = 15_000
-        self._record_ns = 10_000
-        self._height = self._position = self._total = self._state_height = 0
-        self._current: BlockContents | None = None
-        self._batch: StateBatch | None = None
         self._load_progress()
 
     @property
     def height(self) -> int:
-        """History rows are complete up to this height; -1 before the genesis block."""
-        return self._height - 1
-
-    @property
-    def state_height(self) -> int:
-        """State rows are at least as new as this height."""
-        return self._state_height - 1
+        """All projected rows are complete up to this height; -1 before the genesis block."""
+        return self._complete - 1
 
     def lag(self) -> int:
-        """What is left: inclusions that history lacks, and blocks that either projection lacks; 0 is caught up."""
-        tip_height, tip_total = self._tip()
-        return (tip_total - self._total) + (tip_height + 1 - self._height) + (tip_height + 1 - self._state_height)
+        """What `project` would do now: inclusions and blocks not derived, and 1 while a batch is being written."""
+        self._read_tip()
+        behind = (self._tip_total - self._total) + (self._tip_height + 1 - self._height)
+        return behind + (self._batch_is_sealed or self._is_full())
+
+    def due_in_ns(self, now_ns: int) -> int | None:
+        """When `project` should be called although `lag` is 0: rows are waiting for company. None: nothing waits."""
+        if self._waiting_since_ns is None:
+            return None
+        return max(0, self._waiting_since_ns + FLUSH_AFTER_NS - now_ns)
 
     def project(self, budget_ns: int, now: Callable[[], int]) -> int:
-        """Do one slice of about `budget_ns`, measured with `now`; how many inclusions and records, 0 when caught up.
+        """Do one slice of about `budget_ns`, measured with `now`; 0 when there was nothing to do.
 
-        Raises LedgerError; the rows are then as before.
+        Raises LedgerError; the rows and their progress are then as before.
         """
-        tip_height, _ = self._tip()
-        behind = tip_height >= self._height
-        if self._batch is not None or self._state_height <= tip_height - STATE_BLOCKS_MAX or not behind:
-            return self._state_slice(tip_height, budget_ns, now)
-        return self._history_slice(budget_ns, now)
+        if self._height > self._tip_height:
+            self._read_tip()
+        if not self._batch_is_sealed and self._position == 0:
+            caught_up = self._height > self._tip_height
+            self._batch_is_sealed = self._is_full() or (caught_up and self.due_in_ns(now()) == 0)
+        return self._keyed_slice(budget_ns, now) if self._batch_is_sealed else self._history_slice(budget_ns, now)
+
+    def catch_up(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Project all there is and write it; `progress` is told (height, tip). For a node that is not at work."""
+        while True:
+            while self.project(_UNHURRIED_NS, time.monotonic_ns):
+                if progress is not None:
+                    progress(self._height - 1, self._tip_height)
+            if self._waiting_since_ns is None:
+                return
+            self._batch_is_sealed = True
 
     def reindex(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Throw all projected rows away and derive them again; `progress` is told (height, tip)."""
+        """Throw all projected rows away and derive them again."""
         with self._database.write() as connection:
             for table in (*schema.PROJECTIONS, schema.projection_progress):
                 connection.execute(sa.delete(table))
         self._load_progress()
-        tip_height, _ = self._tip()
-        while self.project(REINDEX_SLICE_NS, time.monotonic_ns):
-            if progress is not None:
-                progress(self.height, tip_height)
+        self.catch_up(progress)
 
-    # --- history ----------------------------------------------------------------------------------------------------
+    # --- rows in the order of the chain -----------------------------------------------------------------------------
 
     def _history_slice(self, budget_ns: int, now: Callable[[], int]) -> int:
         started_ns = now()
-        wanted = _between(SLICE_ROWS_MIN, budget_ns // self._inclusion_ns, SLICE_ROWS_MAX)
-        rows = HistoryRows()
+        wanted = max(SLICE_INCLUSIONS_MIN, budget_ns // self._inclusion_ns)
+        fresh, known = HistoryRows(), HistoryRows()
         height, position, done = self._height, self._position, 0
+        finished: list[int] = []
         while (block := self._block(height)) is not None:
-            count = len(block.bodies)
-            stop = min(count, position + wanted - done)
-            self._deriver.derive(block, position, stop, rows)
+            # What is appended already, but not yet among the keyed rows: after a restart.
+            repeated = (height, position) < self._appended
+            stop = min(len(block.bodies), position + wanted - done)
+            if repeated and height == self._appended[0]:
+                stop = min(stop, self._appended[1])
+            self._deriver.derive(block, position, stop, known if repeated else fresh)
             done += stop - position
-            height, position = (height + 1, 0) if stop == count else (height, stop)
+            position = stop
+            if stop == len(block.bodies):
+                self._batch.add_changes(height, self._changes)
+                finished.append(height)
+                height, position = height + 1, 0
             # Empty blocks count nothing, and the first slice does not know its cost: look at the clock too.
-            if done >= wanted or now() - started_ns > budget_ns // 2:
+            if done >= wanted or self._batch.size > BATCH_ROWS_MAX or now() - started_ns > budget_ns // 2:
                 break
-        if (height, position) == (self._height, self._position):
+        worked = done + len(finished)
+        if not worked:
             return 0
+        appended = max(self._appended, (height, position))
         with self._database.write(relaxed=True) as connection:
-            insert_rows(connection, schema.transactions, rows.transactions)
-            insert_rows(connection, schema.account_transactions, sorted(rows.account_transactions))
-            insert_rows(connection, schema.events, rows.events)
-            _store_progress(connection, HISTORY, height, position)
-        finished = done + height - self._height
-        self._height, self._position, self._total = height, position, self._total + done
-        self._inclusion_ns = _smoothed(self._inclusion_ns, now() - started_ns, done)
-        return finished
+            insert_rows(connection, schema.transactions, fresh.transactions)
+            insert_rows(connection, schema.events, fresh.events)
+            _store_progress(connection, HISTORY, appended)
+        self._batch.add_history(fresh)
+        self._batch.add_history(known)
+        self._height, self._position, self._appended = height, position, appended
+        self._total += done
+        took_ns = now() - started_ns
+        if self._waiting_since_ns is None:
+            self._waiting_since_ns = started_ns
+        if done >= SLICE_INCLUSIONS_MIN:
+            self._inclusion_ns = max(1_000, (3 * self._inclusion_ns + took_ns // done) // 4)
+        return worked
 
     def _block(self, height: int) -> BlockContents | None:
         if self._current is not None and self._current.header.height == height:
             return self._current
-        with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(_b.header, _b.proposal, _b.bodies, _b.receipts).where(_b.height == height)
-            ).one_or_none()
-        if row is None:
+        if height > self._tip_height:
             return None
+        columns = (_b.header, _b.proposal, _b.bodies, _b.receipts, _b.changes)
+        with self._database.read(None) as connection:
+            row = connection.execute(sa.select(*columns).where(_b.height == height)).one_or_none()
+        if row is None:
+            raise LedgerCorrupt(height, f"no block; the highest is {self._tip_height}")
         # The bytes were checked before they were stored; `check` and `verify` look for what happened to them since.
         try:
             self._current = BlockContents(
@@ -145,74 +168,55 @@ class Projector:
                 bodies=_decode_bodies(row.bodies).raw,
                 receipts=_decode_receipts(row.receipts),
             )
+            self._changes = _decode_changes(row.changes).changes
         except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
             raise LedgerCorrupt(height, str(fault)) from fault
         return self._current
 
-    # --- state ------------------------------------------------------------------------------------------------------
+    # --- rows with random keys --------------------------------------------------------------------------------------
 
-    def _state_slice(self, tip_height: int, budget_ns: int, now: Callable[[], int]) -> int:
+    def _is_full(self) -> bool:
+        return self._batch.size > BATCH_ROWS_MAX or self._height - self._complete >= BATCH_BLOCKS_MAX
+
+    def _keyed_slice(self, budget_ns: int, now: Callable[[], int]) -> int:
         started_ns = now()
-        if self._batch is None:
-            self._batch = self._next_batch(tip_height, started_ns + budget_ns // 2, now)
-            if self._batch is None:
-                return 0
-        left_ns = max(0, budget_ns - (now() - started_ns))
-        wanted = _between(SLICE_ROWS_MIN, left_ns // self._record_ns, SLICE_ROWS_MAX)
-        batch = self._batch
-        writing_ns = now()
+        done = 1
         with self._database.write(relaxed=True) as connection:
-            done = batch.write(connection, wanted)
-            if batch.is_written:
-                _store_progress(connection, STATE, batch.height + 1, 0)
-        self._record_ns = _smoothed(self._record_ns, now() - writing_ns, done)
-        if batch.is_written:
-            done += batch.height + 1 - self._state_height
-            self._state_height, self._batch = batch.height + 1, None
+            while not self._batch.is_written and now() - started_ns < budget_ns:
+                done += self._batch.write_range(connection)
+            if self._batch.is_written:
+                _store_progress(connection, KEYED, (self._height, 0))
+        if self._batch.is_written:
+            self._complete = self._height
+            self._new_batch()
         return done
 
-    def _next_batch(self, tip_height: int, until_ns: int, now: Callable[[], int]) -> StateBatch | None:
-        if self._state_height > tip_height:
-            return None
-        batch = StateBatch()
-        with self._database.read() as connection:
-            for height in range(self._state_height, min(tip_height + 1, self._state_height + STATE_BLOCKS_MAX)):
-                for found, changes in read_changes(connection, height - 1, 1):
-                    batch.merge(found, changes)
-                if len(batch) > STATE_RECORDS_MAX or now() > until_ns:
-                    break
-        batch.seal()
-        return batch
+    def _new_batch(self) -> None:
+        self._batch = KeyedBatch()
+        self._batch_is_sealed = False
+        self._waiting_since_ns: int | None = None
 
     # --- progress ---------------------------------------------------------------------------------------------------
 
     def _load_progress(self) -> None:
-        self._current = self._batch = None
-        table = schema.projection_progress.c
         with self._database.read() as connection:
-            rows = {row.name: row for row in connection.execute(sa.select(table.name, table.height, table.position))}
-            history, state = rows.get(HISTORY), rows.get(STATE)
-            self._height, self._position = (history.height, history.position) if history else (0, 0)
-            self._state_height = state.height if state else 0
-            before = connection.execute(sa.select(_b.tx_total).where(_b.height == self._height - 1)).scalar()
-        self._total = int(before or 0) + self._position
+            self._appended = progress_of(connection, HISTORY)
+            self._complete = progress_of(connection, KEYED)[0]
+            before = connection.execute(sa.select(_b.tx_total).where(_b.height == self._complete - 1)).scalar()
+        # Everything above the keyed rows is derived again; what was appended already is not appended twice.
+        self._height, self._position, self._total = self._complete, 0, int(before or 0)
+        self._current: BlockContents | None = None
+        self._changes: tuple[StateChange, ...] = ()
+        self._new_batch()
+        self._read_tip()
 
-    def _tip(self) -> tuple[int, int]:
-        with self._database.read() as connection:
+    def _read_tip(self) -> None:
+        with self._database.read(None) as connection:
             row = connection.exec_driver_sql(
                 "SELECT height, tx_total FROM blocks ORDER BY height DESC LIMIT 1"
             ).one_or_none()
-        return (-1, 0) if row is None else (row.height, row.tx_total)
+        self._tip_height, self._tip_total = (-1, 0) if row is None else (int(row.height), int(row.tx_total))
 
 
-def _store_progress(connection: Connection, name: str, height: int, position: int) -> None:
-    upsert_rows(connection, schema.projection_progress, [(name, height, position)], ("height", "position"))
-
-
-def _between(least: int, value: int, most: int) -> int:
-    return max(least, min(value, most))
-
-
-def _smoothed(before_ns: int, took_ns: int, count: int) -> int:
-    """Cost of one item, a moving average; a slice of few items says little."""
-    return before_ns if count < SLICE_ROWS_MIN else max(1_000, (3 * before_ns + took_ns // count) // 4)
+def _store_progress(connection: Connection, name: str, place: tuple[int, int]) -> None:
+    upsert_rows(connection, schema.projection_progress, [(name, *place)], ("height", "position"))

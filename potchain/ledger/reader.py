@@ -32,6 +32,7 @@ from potchain.errors import LedgerError
 from potchain.genesis import Epoch
 from potchain.ledger import schema
 from potchain.ledger.database import READ_DEADLINE_NS, Database
+from potchain.ledger.history import id_prefix
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock, decode_stored
 from potchain.primitives import Digest
 
@@ -166,15 +167,16 @@ class LedgerReader:
 
     def locate(self, transaction_id: bytes) -> tuple[int, int] | None:
         """(height, position) of the inclusion that executed, as far as the projection has come."""
-        table = schema.transactions.c
+        index, row = schema.transaction_ids.c, schema.transactions.c
         query = (
-            sa.select(table.height, table.position)
-            .where(
-                table.id_prefix == id_prefix(transaction_id),
-                table.status != "skipped",
-                table.id == transaction_id,
+            sa.select(index.height, index.position)
+            .join_from(
+                schema.transaction_ids,
+                schema.transactions,
+                sa.and_(row.height == index.height, row.position == index.position),
             )
-            .order_by(table.height.desc(), table.position.desc())
+            .where(index.id_prefix == id_prefix(transaction_id), row.id == transaction_id)
+            .order_by(index.height.desc(), index.position.desc())
             .limit(1)
         )
         rows = self._rows(query)
@@ -248,11 +250,6 @@ class LedgerReader:
     def _scalar(self, query: sa.Select[Any]) -> Any:  # noqa: ANN401 - a column's value, typed by the caller
         with self.database.read(self._deadline_ns) as connection:
             return connection.execute(query).scalar_one_or_none()
-
-
-def id_prefix(transaction_id: bytes) -> int:
-    """First 8 bytes of an id as a signed integer: the key of the narrow index."""
-    return int.from_bytes(transaction_id[:8], "big", signed=True)
 
 
 def decode_contents(height: int, row: Row[Any]) -> BlockContents:

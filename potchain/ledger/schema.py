@@ -148,7 +148,6 @@ transactions = sa.Table(
     _big("height", primary_key=True),
     _big("position", primary_key=True),
     _bytes("id", 32),
-    _big("id_prefix"),
     _bytes("sender", 20),
     _big("nonce"),
     _text("kind"),
@@ -157,15 +156,19 @@ transactions = sa.Table(
     _text("code"),
     _bytes("recipient", 20, nullable=True),
     sa.Column("amount", Uint256Column(), nullable=True),
-    sa.Index(
-        "transactions_id_prefix",
-        "id_prefix",
-        sqlite_where=sa.text("status <> 'skipped'"),
-        postgresql_where=sa.text("status <> 'skipped'"),
-    ),
     sqlite_with_rowid=False,
 )
-"""Projection: one row per inclusion. `id_prefix` is the id's first 8 bytes as a signed integer: a narrow index."""
+"""Projection: one row per inclusion."""
+
+transaction_ids = sa.Table(
+    "transaction_ids",
+    ledger_metadata,
+    _big("id_prefix", primary_key=True),
+    _big("height", primary_key=True),
+    _big("position", primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Projection: where an executed transaction is, by the first 8 bytes of its id as a signed integer."""
 
 account_transactions = sa.Table(
     "account_transactions",
@@ -196,9 +199,10 @@ projection_progress = sa.Table(
     _big("height"),
     _big("position"),
 )
-"""What comes next: for "history" inclusion `position` of block `height`; for "state" block `height`."""
+"""What comes next: for "history" (transactions, events) inclusion `position` of block `height`; for "keyed" (the rest)
+block `height`."""
 
-PROJECTIONS = (transactions, account_transactions, events, accounts, state_records)
+PROJECTIONS = (transactions, transaction_ids, account_transactions, events, accounts, state_records)
 """The tables that `reindex` empties and fills again."""
 
 vote_marks = sa.Table(

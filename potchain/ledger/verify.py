@@ -30,9 +30,8 @@ from potchain.ledger.check import (
     checked_blocks,
 )
 from potchain.ledger.history import HistoryDeriver, HistoryRows
-from potchain.ledger.projection import HISTORY
 from potchain.ledger.reader import LedgerReader
-from potchain.ledger.state_rows import projected_state, state_progress
+from potchain.ledger.state_rows import HISTORY, KEYED, progress_of, projected_state
 from potchain.transactions import Transaction, TransactionTypes
 
 VerifyOrder = Callable[[OrderCertificate, bytes, Epoch, int, bytes], None]
@@ -131,8 +130,9 @@ class _ProjectedRows:
         self._reader = reader
         self._deriver = HistoryDeriver(authorities.types, authorities.event_types)
         with reader.database.read() as connection:
-            self._height, self._position = _history_progress(connection)
-        self._sums = {table.name: 0 for table in _HISTORY_TABLES}
+            self._appended = progress_of(connection, HISTORY)
+            self._keyed = progress_of(connection, KEYED)
+        self._sums = {table.name: 0 for table in (*_IN_ORDER, *_KEYED_HISTORY)}
         self._state: dict[bytes, bytes] = {}
         self._changed_at: dict[bytes, int] = {}
 
@@ -141,30 +141,38 @@ class _ProjectedRows:
         height = block.header.height
         for change in block.changes:
             self._apply(change, height)
-        stop = len(block.bodies) if height < self._height else self._position if height == self._height else 0
-        if height > self._height or (not stop and height == self._height):
+        if (height, 0) >= self._appended:
             return
         contents = self._reader.contents(height)
         assert contents is not None
         rows = HistoryRows()
-        self._deriver.derive(contents, 0, stop, rows)
-        for table, derived in zip(
-            _HISTORY_TABLES, (rows.transactions, rows.account_transactions, rows.events), strict=True
-        ):
-            self._sums[table.name] = _added(self._sums[table.name], derived)
+        self._deriver.derive(contents, 0, len(block.bodies) if height < self._appended[0] else self._appended[1], rows)
+        self._add(schema.transactions, rows.transactions)
+        self._add(schema.events, rows.events)
+        if (height, 0) < self._keyed:
+            self._add(schema.transaction_ids, rows.transaction_ids)
+            self._add(schema.account_transactions, rows.account_transactions)
 
     def compare(self) -> None:
         """Raises LedgerError naming the first table whose rows differ from the blocks."""
+        height, position = self._appended
         with self._reader.database.read(None) as connection:
-            for table in _HISTORY_TABLES:
-                before = sa.or_(
-                    table.c.height < self._height,
-                    sa.and_(table.c.height == self._height, _inclusion_of(table) < self._position),
-                )
-                found = _added(0, map(tuple, connection.execute(sa.select(table).where(before))))
-                if found != self._sums[table.name]:
-                    raise self._differs(table.name)
+            for table in _IN_ORDER:
+                # Events of a block's end belong to no inclusion and come with its last slice.
+                inclusion = table.c.transaction_position if table is schema.events else table.c.position
+                partly = sa.and_(table.c.height == height, inclusion < position)
+                self._compare(connection, table, sa.or_(table.c.height < height, partly))
+            for table in _KEYED_HISTORY:
+                self._compare(connection, table, table.c.height < self._keyed[0])
             self._compare_state(connection)
+
+    def _add(self, table: sa.Table, rows: Iterable[tuple[object, ...]]) -> None:
+        self._sums[table.name] = _added(self._sums[table.name], rows)
+
+    def _compare(self, connection: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> None:
+        found = _added(0, map(tuple, connection.execute(sa.select(table).where(where))))
+        if found != self._sums[table.name]:
+            raise self._differs(table.name)
 
     def _apply(self, change: StateChange, height: int) -> None:
         self._changed_at[change.key] = height
@@ -175,7 +183,7 @@ class _ProjectedRows:
 
     def _compare_state(self, connection: Connection) -> None:
         # Rows may be newer than their progress: only records that no later block changed can be compared.
-        done = state_progress(connection)
+        done, _ = progress_of(connection, KEYED)
         found = dict(projected_state(connection))
         for key, height in self._changed_at.items():
             if height < done and found.get(key) != self._state.get(key):
@@ -191,18 +199,8 @@ class _ProjectedRows:
         )
 
 
-_HISTORY_TABLES = (schema.transactions, schema.account_transactions, schema.events)
-
-
-def _inclusion_of(table: sa.Table) -> sa.ColumnElement[int]:
-    # Events of a block's end belong to no inclusion and come with its last slice, so never before the progress.
-    return table.c.transaction_position if table is schema.events else table.c.position
-
-
-def _history_progress(connection: Connection) -> tuple[int, int]:
-    table = schema.projection_progress.c
-    row = connection.execute(sa.select(table.height, table.position).where(table.name == HISTORY)).one_or_none()
-    return (0, 0) if row is None else (row.height, row.position)
+_IN_ORDER = (schema.transactions, schema.events)
+_KEYED_HISTORY = (schema.transaction_ids, schema.account_transactions)
 
 
 def _added(total: int, rows: Iterable[tuple[object, ...]]) -> int:

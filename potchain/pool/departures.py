@@ -9,6 +9,11 @@ from potchain.pool.interface import Dropped
 from potchain.pool.ordering import SLACK
 from potchain.primitives import Digest
 
+EXPIRED_MAX = 2_000
+"""Transactions that one `expire` drops; the rest go at the next call."""
+SKIPPED_FOR_GOOD = frozenset({"stale_nonce", "expired", "insufficient_fee"})
+"""Codes of skips that no later state can undo; after any other the transaction may come back."""
+
 
 class Departures:
     """Dropped ids with code and reason, and ids whose body need not be kept on disk; the oldest are lost first."""

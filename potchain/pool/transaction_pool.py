@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from potchain.blocks import SKIPPED, Receipt
 from potchain.errors import InvalidTransaction
 from potchain.pool.admission import check_alone, check_place
-from potchain.pool.departures import Departures
+from potchain.pool.departures import EXPIRED_MAX, SKIPPED_FOR_GOOD, Departures
 from potchain.pool.entries import Entries
 from potchain.pool.in_flight import ProposalsInFlight
 from potchain.pool.interface import (
@@ -39,10 +39,6 @@ from potchain.pool.runs import Runs
 from potchain.primitives import NS_PER_MS, Digest
 from potchain.transactions import Transaction
 
-EXPIRED_MAX = 2_000
-"""Transactions that one `expire` drops; the rest go at the next call."""
-SKIPPED_FOR_GOOD = frozenset({"stale_nonce", "expired", "insufficient_fee"})
-"""Codes of skips that no later state can undo; after any other the transaction may come back."""
 UNPAID_ASKED_MAX = 256
 """Senders whose balance did not pay all their fees that are looked at again after each block."""
 
@@ -56,8 +52,7 @@ class TransactionPool:
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self.limits = limits = limits or PoolLimits()
-        assert limits.count_max > 0, limits
-        assert limits.ageing_doubling_s > 0, limits
+        assert min(limits.count_max, limits.ageing_doubling_s) > 0, limits
         self._now_ns = 0
         self._pins = PinnedBodies(limits.pinned_bytes_max)
         self._runs = Runs(limits.ageing_doubling_s, self._pins.by_id)
@@ -156,16 +151,14 @@ class TransactionPool:
         end = self._runs.end_of(address, account_nonce)
         check_place(transaction, run, old, end, balance, self.limits)
         evicted = self._make_room(transaction, run, old, end, now_ns)
-
         entry = self._entries.add(transaction, now_ns)
-        if old is None:
-            self._runs.add(entry, account_nonce, balance, now_ns)
-        else:
+        if old is not None:
             self._runs.replace(old, entry, now_ns)
             self._entries.drop(old, "replaced", f"replaced by 0x{transaction.id.hex()} with a higher fee")
-        self._in_flight.place(transaction, now_ns)
-        if old is not None:
+            self._in_flight.place(transaction, now_ns)
             return Admission("replaced", old.transaction.id, evicted)
+        self._runs.add(entry, account_nonce, balance, now_ns)
+        self._in_flight.place(transaction, now_ns)
         return Admission("added", None, evicted) if evicted else _ADDED
 
     def _make_room(
@@ -186,11 +179,8 @@ class TransactionPool:
         worth = self._runs.worth(transaction.fee, ready_ns)
         victims = self._runs.evictable(over_count, over_bytes, transaction.sender, worth)
         if not victims:
-            raise InvalidTransaction(
-                "pool_full",
-                f"{len(self._entries)} transactions of {self._entries.bytes} bytes are pooled; fee {transaction.fee} does not "
-                f"pay more than what would have to go; try again later or pay more",
-            )
+            detail = f"fee {transaction.fee} displaces none of {len(self._entries)} transactions; try later or pay more"
+            raise InvalidTransaction("pool_full", detail)
         for entry in victims:
             self._runs.remove(entry, now_ns)
             self._entries.drop(entry, "evicted", "the pool was full, and another transaction paid more")

@@ -4,6 +4,7 @@ Pure: events in, actions out. It joins one engine, the pool, the application and
 where a sequence becomes a height.
 """
 
-from potchain.replica.core import Replica, ReplicaBoot
+from potchain.replica.boot import ReplicaBoot
+from potchain.replica.core import Replica
 
 __all__ = ["Replica", "ReplicaBoot"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from potchain.blocks import BlockCertificate, ExecutedBlock, Proposal, SyncBlock
-from potchain.consensus.interface import ConsensusMessage, Misbehaviour, Record
+from potchain.consensus.interface import ConsensusMessage, Discard, Misbehaviour, Note, Record
 from potchain.consensus.signer import GuardEntry, guard_entry
 from potchain.primitives import Digest, NodeId
 from potchain.replica.wire import Frame
@@ -250,3 +250,14 @@ ReplicaAction = (
     | Notice
     | Halt
 )
+
+
+def reported(report: Discard | Misbehaviour | Note, me: NodeId) -> ReplicaAction:
+    """What an engine's report means to the driver. Nobody blames himself."""
+    if isinstance(report, Misbehaviour):
+        return Evidence(report)
+    if isinstance(report, Note):
+        return Notice("info", report.text)
+    if report.blame and report.sender != me:
+        return Blame(report.sender, f"{report.kind}: {report.reason}")
+    return Notice("debug", f"discarded {report.kind}: {report.reason}")

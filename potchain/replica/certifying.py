@@ -47,7 +47,7 @@ class Certifier:
         return max(self._hashes, default=self.certified)
 
     def block_executed(self, height: int, block_hash: bytes) -> BlockCertificate | None:
-        """A block was executed here; the certificate if its votes, or a fetched one, were waiting. Raises Divergence."""
+        """A block was executed here; the certificate if votes or a fetched one were waiting. Raises Divergence."""
         if height <= self.certified:
             return None
         self._hashes[height] = block_hash
@@ -57,7 +57,7 @@ class Certifier:
         return self._count(height)
 
     def vote(self, message: ConsensusMessage) -> BlockCertificate | str | None:
-        """A vote with a good signature: the certificate it completes, a refusal in words, or None. Raises Divergence."""
+        """A vote with a good signature: the certificate it completes, a refusal, or None. Raises Divergence."""
         height = message.sequence
         if height <= self.certified or height in self._done:
             return None

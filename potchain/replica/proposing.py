@@ -23,6 +23,8 @@ from potchain.transactions import Transaction
 
 FETCH_GRACE_NS = 30 * NS_PER_MS
 """Bodies are usually on their way by gossip: wait this long before asking for them."""
+FORWARD_MAX = 200
+"""Transactions forwarded to a primary that seems not to have them, per tick."""
 FETCH_RETRY_NS = 250 * NS_PER_MS
 """Then ask another holder after this long."""
 
@@ -106,6 +108,18 @@ class ProposalDesk:
         self._building.add(ask.sequence)
         self._answer(ProposalBuilt(proposal, ask.view))
         return None
+
+    def waiting_since(self, now: Now, age_ns: int) -> tuple[Transaction, ...]:
+        """Up to `FORWARD_MAX` proposable transactions, if the oldest has waited for that long."""
+        _, oldest_ns = self._pool.proposable()
+        if oldest_ns is None or now.monotonic_ns - oldest_ns < age_ns:
+            return ()
+        return self._pool.select(
+            count_max=FORWARD_MAX,
+            bytes_max=self._epoch.parameters.batch_bytes_max,
+            now_ns=now.monotonic_ns,
+            block_time_ms=now.unix_ms,
+        )
 
     # --- checking ---------------------------------------------------------------------------------------------------
 

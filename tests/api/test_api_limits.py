@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from api_node import PaperNode, on_loop, serving, submission
+from api_browser import on_loop, serving, submission
+from api_node import PaperNode
 from yarl import URL
 
 from potchain.api.app import bound_port, build_app, is_loopback, start_api
@@ -137,7 +138,7 @@ async def test_a_read_past_its_deadline_is_an_error() -> None:
         loop.call_soon_threadsafe(began.set)
         go_on.wait()
 
-    node.history.block = stuck  # type: ignore[method-assign, assignment]
+    node.history.block = stuck  # type: ignore[method-assign]
     async with serving(node, query_deadline_s=1) as browser:
         answer = asyncio.create_task(browser.get("/v1/blocks/1"))
         await began.wait()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from api_node import Answer, PaperNode, on_loop, serving, submission
+
+from api_browser import Answer, on_loop, serving, submission
+from api_node import PaperNode
 from core_network import key
 from jsonschema import Draft202012Validator
 

@@ -6,7 +6,8 @@ import asyncio
 from hashlib import sha256
 
 import pytest
-from api_node import PaperNode, on_loop, serving, submission
+from api_browser import on_loop, serving, submission
+from api_node import PaperNode
 from core_network import key, quorum_of
 
 from potchain.crypto import checksum_address

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from api_node import PaperNode, serving, submission
+from api_browser import serving, submission
+from api_node import PaperNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,8 @@ import time
 
 import msgspec
 import pytest
-from api_node import GAP_MAX, POOL_MAX, SENDER_MAX, PaperNode, on_loop, serving, submission
+from api_browser import on_loop, serving, submission
+from api_node import GAP_MAX, POOL_MAX, SENDER_MAX, PaperNode
 from core_network import key, quorum_of
 from eth_account import Account
 
@@ -287,7 +288,7 @@ async def test_an_executed_transaction_outweighs_what_the_node_remembers(status:
 
 
 def test_reading_an_array_of_200_is_cheap() -> None:
-    """The bound is loose, so that a busy machine does not fail it; the reference has the figure."""
+    """15 microseconds of processor time each is the aim; the bound is loose, so that a busy machine does not fail it."""
     node = PaperNode()
     types, sender = node.types, key("alice")
     signature = bytes(64) + b"\x1b"
@@ -296,14 +297,14 @@ def test_reading_an_array_of_200_is_cheap() -> None:
         for nonce in range(200)
     )
     data = msgspec.json.encode([submission(types.assemble(body, signature)) for body in bodies])
-    best_ns = min(_time_ns(data, node) for _ in range(10))
+    best_ns = min(_time_ns(data, node) for _ in range(20))
     assert best_ns / 200 < 60_000
 
 
 def _time_ns(data: bytes, node: PaperNode) -> int:
-    began_ns = time.perf_counter_ns()
+    began_ns = time.thread_time_ns()
     document = parse_body(data)
     assert isinstance(document, list)
     parsed = parse_batch(document, node.types, 1_000)
     assert all(isinstance(item, Transaction) for item in parsed)
-    return time.perf_counter_ns() - began_ns
+    return time.thread_time_ns() - began_ns

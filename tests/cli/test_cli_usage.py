@@ -122,6 +122,11 @@ def test_wrong_values_name_themselves(capsys: pytest.CaptureFixture[str]) -> Non
     assert "'seven'" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["account", "new", str(tmp_path / "nowhere" / "a.json"), "--password-file", __file__]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
 def test_plugin_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plugin", "list", "--json"]) == 0
     listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}

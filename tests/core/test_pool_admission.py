@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pool_transactions import RICH, SECOND, Harness, pooled, sender_named
+from pool_transactions import RICH, SECOND, Harness, digest_named, pooled, sender_named
 
 from potchain.errors import InvalidTransaction
 from potchain.transactions import TRANSACTION_BYTES_MAX, Transaction
@@ -133,6 +133,18 @@ def test_nothing_that_is_pinned_or_in_a_proposal_is_evicted() -> None:
     assert harness.admit(pooled("c", 0, fee=1_000)).evicted == (pinned.id,)
     harness.pool.unmark_proposed(proposal)
     assert harness.admit(pooled("d", 0, fee=1_000)).evicted == (proposed.id,)
+
+
+def test_what_was_proposed_after_the_order_of_eviction_was_made_is_not_evicted() -> None:
+    harness = Harness(count_max=3)
+    cheapest, proposed, dearest = pooled("a", 0, 10), pooled("b", 0, 20), pooled("c", 0, 30)
+    for transaction in (cheapest, proposed, dearest):
+        harness.admit(transaction)
+    assert harness.admit(pooled("d", 0, 1_000)).evicted == (cheapest.id,)
+    harness.pool.mark_proposed(digest_named("p"), [proposed.id])
+    assert harness.admit(pooled("e", 0, 1_000)).evicted == (dearest.id,)
+    harness.pool.unmark_proposed(digest_named("p"))
+    assert harness.admit(pooled("f", 0, 1_000)).evicted == (proposed.id,)
 
 
 def test_a_newcomer_never_evicts_what_its_own_sender_has_before_it() -> None:

@@ -149,6 +149,19 @@ def test_a_proposal_may_hold_nonces_whose_bodies_were_never_pooled() -> None:
     assert harness.pool.next_nonce(sender_named("a"), 0) == 0
 
 
+def test_what_comes_into_a_place_that_a_proposal_holds_is_ready_and_waits_for_the_place() -> None:
+    harness = Harness()
+    stranger, mine, following = pooled("a", 0, 50), pooled("a", 0, 100), pooled("a", 1)
+    digest = harness.propose("p", (stranger,))
+    harness.admit(following)
+    harness.admit(mine)
+    assert harness.pool.status().ready == 2
+    assert harness.select() == (following,)
+    harness.pool.unmark_proposed(digest)
+    assert harness.select() == (mine, following)
+    assert harness.pool.proposable()[0] == 2
+
+
 def test_ids_without_a_body_count_from_when_it_is_pinned_or_admitted() -> None:
     harness = Harness()
     first, second = pooled("a", 0), pooled("b", 0)

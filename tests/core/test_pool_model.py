@@ -119,15 +119,15 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(NAMES),
-        ahead=st.integers(-1, 4),
-        fee=st.integers(0, 120),
-        size=st.sampled_from([100, 200, 900]),
+        ahead=st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3, -1, -1, -2, -5]),
+        fee=st.integers(8, 120),
+        size=st.sampled_from([100, 100, 200, 900]),
         lifetime=st.sampled_from([0, 0, 0, 2_000, 9_000]),
     )
     def admit(self, name: str, ahead: int, fee: int, size: int, lifetime: int) -> None:
         address = sender_named(name)
         nonce, balance = self.harness.account(address)
-        place = max(0, nonce + ahead)
+        place = max(0, self.end(address) + ahead)
         valid_until = self.harness.block_time_ms + lifetime if lifetime else 0
         transaction = pooled(name, place, fee, valid_until=valid_until, size=size)
         self.all.setdefault(transaction.id, transaction)
@@ -307,6 +307,6 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 PoolMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 TestPoolAgainstTheModel = PoolMachine.TestCase

@@ -34,7 +34,7 @@ def downgrade() -> None:
     for name in VIEWS:
         op.execute(f"DROP VIEW {name}")
     for name in (
-        "projection_progress", "events", "account_transactions", "transactions", "accounts", "state_records",
+        "projection_progress", "events", "account_transactions", "transaction_ids", "transactions", "accounts", "state_records",
         "block_certificates", "blocks", "epochs", "chain",
     ):  # fmt: skip
         op.drop_table(name)
@@ -128,7 +128,6 @@ def _create_projections() -> None:
         _big("height"),
         _big("position"),
         _bytes("id", 32),
-        _big("id_prefix"),
         _bytes("sender", 20),
         _big("nonce"),
         _text("kind"),
@@ -140,9 +139,13 @@ def _create_projections() -> None:
         sa.PrimaryKeyConstraint("height", "position"),
         sqlite_with_rowid=False,
     )
-    executed = sa.text("status <> 'skipped'")
-    op.create_index(
-        "transactions_id_prefix", "transactions", ["id_prefix"], sqlite_where=executed, postgresql_where=executed
+    op.create_table(
+        "transaction_ids",
+        _big("id_prefix"),
+        _big("height"),
+        _big("position"),
+        sa.PrimaryKeyConstraint("id_prefix", "height", "position"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "account_transactions",

@@ -1,0 +1,95 @@
+"""reference/schema.md: views and tables of the ledger database, as the migrations make them."""
+
+import tempfile
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from generators.sources import assignment_texts, table
+from potchain.ledger import schema
+from potchain.ledger.database import open_database
+from potchain.ledger.migrate import upgrade
+
+HEAD = """# Schema of the ledger
+
+The ledger of a node is one SQL database: the file `ledger.sqlite` in its home folder, or Postgres. The three views
+are the stable interface for people; columns are added to them and never renamed. The tables below them may change
+with a migration. [How to query the ledger](../how-to/query-the-ledger.md) has examples.
+
+Hashes and addresses are 0x-hex text in the views and raw bytes in the tables. Times are Unix milliseconds.
+"""
+
+AMOUNTS = """Amounts have up to 256 bits: `NUMERIC(78, 0)` on Postgres, decimal text on SQLite, whose integers end
+at 2^63. There `CAST(amount AS INTEGER)` is exact below 9,223,372,036,854,775,808, and `ORDER BY length(balance),
+balance` sorts any.
+"""
+
+MEANINGS = {
+    "height": "Place in the ledger; 0 is genesis.",
+    "block_hash": "What block votes and the next block name.",
+    "proposal_digest": "What consensus decided.",
+    "epoch": "Epoch whose validators decided it.",
+    "block_time_ms": "The only time that execution sees.",
+    "proposer": "Node id of the primary that proposed it; NULL for genesis and for a null request.",
+    "tx_count": "Inclusions in this block.",
+    "tx_total": "Inclusions from genesis to this block.",
+    "certified": "Whether this node has the block certificate: the block is final.",
+    "position": "Place in the block, from 0.",
+    "id": "EIP-712 digest of the transaction.",
+    "sender": "Account that signed it.",
+    "kind": "Primary type, such as `Transfer`.",
+    "fee": "Fee that it offers, base units; taken unless it was skipped.",
+    "status": "`ok`, `failed` or `skipped`.",
+    "code": "Why it failed or was skipped; empty when ok.",
+    "recipient": "Receiver of a transfer, else NULL.",
+    "amount": "Amount of a transfer, base units, else NULL.",
+    "address": "The account.",
+    "balance": "Base units.",
+    "first_height": "Height of its first record.",
+    "last_height": "Height that changed it last.",
+}
+NONCE = {"v_transactions": "Nonce that it used.", "v_accounts": "Transactions of it that took their place."}
+
+
+def _view(connection: sa.Connection, name: str) -> list[tuple[str, str]]:
+    columns = connection.exec_driver_sql(f"SELECT name FROM pragma_table_info('{name}') ORDER BY cid").scalars()
+    return [(f"`{column}`", NONCE[name] if column == "nonce" else MEANINGS[column]) for column in columns]
+
+
+def _type(column: sa.Column[object]) -> str:
+    if isinstance(column.type, schema.Uint256Column):
+        return "amount"
+    if isinstance(column.type, sa.LargeBinary):
+        return f"{column.type.length} bytes" if column.type.length else "bytes"
+    return {"BigInteger": "whole number", "Integer": "whole number", "Text": "text"}[type(column.type).__name__]
+
+
+def page() -> str:
+    lines = [HEAD, "## Views", ""]
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_database(Path(folder) / "ledger.sqlite", role="ledger")
+        upgrade(database)
+        with database.read() as connection:
+            views = connection.exec_driver_sql(
+                "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name"
+            ).scalars()
+            for name in list(views):
+                lines += [f"### {name}", "", *table(("column", "meaning"), _view(connection, name))]
+        database.close()
+    lines += [AMOUNTS, "## Tables", ""]
+    texts = assignment_texts(schema)
+    for each in schema.ledger_metadata.tables.values():
+        rows = [
+            (f"`{column.name}`" + (" (key)" if column.primary_key else ""), _type(column)) for column in each.columns
+        ]
+        lines += [f"### {each.name}", "", texts.get(each.name, ""), "", *table(("column", "type"), rows)]
+    lines += [
+        "## The vote database",
+        "",
+        "`votes.sqlite` holds what this node has signed and must find again, and the transactions that its pool promised",
+        "to keep. It is the node's own business: do not query it on a running node, and never restore it from a backup.",
+        "",
+    ]
+    rows = [(f"`{each.name}`", texts.get(each.name, "")) for each in schema.votes_metadata.tables.values()]
+    lines += table(("table", "meaning"), rows)
+    return "\n".join(lines)

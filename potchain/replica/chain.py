@@ -1,0 +1,115 @@
+"""The chain's tip: decisions become blocks here, in order, and only here does a sequence become a height.
+
+Execution runs ahead of the disk by at most `UNAPPLIED_MAX` blocks; others hear of a block only when it is durable.
+"""
+
+from __future__ import annotations
+
+from potchain.application.accounts import load_account
+from potchain.application.execution import Executor
+from potchain.application.state import AuthenticatedState
+from potchain.blocks import BlockHeader, ExecutedBlock
+from potchain.consensus.interface import Decision
+from potchain.genesis import Epoch
+from potchain.pool import TransactionPool
+from potchain.primitives import Digest, uint
+from potchain.replica.actions import Apply, ForgetBodies
+from potchain.replica.outbox import Outbox
+from potchain.replica.proposing import ProposalDesk
+from potchain.transactions import Transaction
+
+UNAPPLIED_MAX = 8
+"""Blocks executed in memory that may wait for the disk; further decisions wait."""
+
+
+class Chain:
+    """Executes decisions in order."""
+
+    def __init__(
+        self,
+        *,
+        epoch: Epoch,
+        executor: Executor,
+        state: AuthenticatedState,
+        pool: TransactionPool,
+        desk: ProposalDesk,
+        outbox: Outbox,
+        tip: BlockHeader,
+        tip_hash: Digest,
+    ) -> None:
+        self.state = state
+        self.tip = tip
+        """Header of the highest block executed in memory."""
+        self.applied = tip
+        """Header of the highest block that is durable in the ledger."""
+        self.applied_hash = tip_hash
+        self._epoch = epoch
+        self._executor = executor
+        self._pool = pool
+        self._desk = desk
+        self._outbox = outbox
+        self._decided: dict[int, Decision] = {}
+        self._synced: dict[Digest, tuple[Transaction, ...]] = {}
+        self._unapplied: dict[int, ExecutedBlock] = {}
+        self._forget_at: dict[int, tuple[Digest, ...]] = {}
+
+    @property
+    def decided_ahead(self) -> int:
+        """Decisions that wait for their turn."""
+        return len(self._decided)
+
+    def is_decided(self, sequence: int) -> bool:
+        """Whether this sequence is executed or waits for its turn."""
+        return sequence <= self.tip.height or sequence in self._decided
+
+    def decide(self, decision: Decision, now_ns: int) -> bool:
+        """Take a decision in; whether any block could be executed."""
+        if decision.sequence > self.tip.height:
+            self._decided[decision.sequence] = decision
+        return self.execute_ready(now_ns)
+
+    def keep_bodies(self, digest: Digest, transactions: tuple[Transaction, ...]) -> None:
+        """Bodies that came with a block of catch-up, for its execution."""
+        self._synced[digest] = transactions
+
+    def execute_ready(self, now_ns: int) -> bool:
+        """Execute what is next in order, as far as the disk keeps up; whether any block was."""
+        before = self.tip.height
+        while len(self._unapplied) < UNAPPLIED_MAX:
+            decision = self._decided.pop(self.tip.height + 1, None)
+            if decision is None:
+                break
+            bodies = self._synced.pop(decision.digest, None) or self._desk.bodies(decision.proposal)
+            block = self._executor.execute_block(
+                self.tip, self._epoch, decision.proposal, bodies, self.state, decision.certificate
+            )
+            self.tip = block.header
+            self._unapplied[block.height] = block
+            self._pool.executed(bodies, block.receipts, self.account, now_ns)
+            # The body log may forget them once the block is durable, not before.
+            self._forget_at[block.height] = self._pool.drain_forgotten()
+            self._outbox.then(Apply(block))
+        return self.tip.height > before
+
+    def block_applied(self, height: int) -> Digest:
+        """The next block is durable in the ledger; its hash."""
+        block = self._unapplied.pop(height)
+        self.applied, self.applied_hash = block.header, block.hash
+        forgotten = self._forget_at.pop(height)
+        if forgotten:
+            self._outbox.now(ForgetBodies(forgotten))
+        self._desk.applied(height)
+        return block.hash
+
+    def account(self, address: bytes) -> tuple[int, int]:
+        """Nonce and balance after the tip."""
+        account = load_account(self.state, address)
+        return account.nonce, uint(account.balance)
+
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the buffers."""
+        return {
+            "decisions_waiting": len(self._decided),
+            "blocks_unapplied": len(self._unapplied),
+            "synced_bodies": len(self._synced),
+        }

@@ -1,0 +1,83 @@
+"""This node's own signed messages: signed once under the guard, kept as long as a peer may need them again.
+
+Host rules (b), (c) and (h). A message is sent, and comes back to this node, only after it is durable. What is re-sent
+is the very same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from potchain.blocks import BLOCK_VOTE
+from potchain.consensus.interface import ConsensusMessage
+from potchain.consensus.signer import Signer
+from potchain.errors import GuardRefusal
+from potchain.primitives import Digest, NodeId
+from potchain.replica.actions import Notice, Transmit
+from potchain.replica.outbox import Outbox
+
+
+class OwnMessages:
+    """Signs, keeps and re-sends."""
+
+    def __init__(
+        self,
+        signer: Signer | None,
+        outbox: Outbox,
+        durable: Callable[[ConsensusMessage], None],
+        kept: Iterable[ConsensusMessage],
+    ) -> None:
+        """`signer` None: an observer, which signs nothing. `durable` is told of each message once it may count here."""
+        self._signer = signer
+        self._outbox = outbox
+        self._durable = durable
+        self._kept = {(message.sequence, message.view, message.kind): message for message in kept}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def guard_size(self) -> int:
+        """Slots that the signer's guard remembers."""
+        return 0 if self._signer is None else self._signer.size
+
+    def send(
+        self, epoch: int, kind: str, view: int, sequence: int, digest: Digest, body: bytes, to: NodeId | None
+    ) -> None:
+        """Sign, make durable, then send and count; a refusal of the guard is logged and sends nothing."""
+        if self._signer is None:
+            return
+        try:
+            message = self._signer.sign(epoch, kind, view, sequence, digest, body)
+        except GuardRefusal as refusal:
+            self._outbox.now(Notice("error", f"signer: {refusal}"))
+            return
+        self._outbox.persist(messages=(message,))
+        self._outbox.then(Transmit(to, message))
+        self._outbox.then(partial(self._is_durable, message))
+
+    def block_vote(self, height: int) -> ConsensusMessage | None:
+        """The own vote on that block, if it is kept."""
+        return self._kept.get((height, 0, BLOCK_VOTE))
+
+    def resend(self, to: NodeId | None, executed: int) -> None:
+        """Send again what is not decided yet, and block votes that still lack a certificate (host rule (h))."""
+        for (sequence, _, kind), message in self._kept.items():
+            if kind == BLOCK_VOTE or sequence == 0 or sequence > executed:
+                self._outbox.then(Transmit(to, message))
+
+    def certified(self, height: int) -> None:
+        """The block's certificate is durable: its vote has done its work."""
+        self._kept.pop((height, 0, BLOCK_VOTE), None)
+
+    def stable(self, height: int) -> None:
+        """Nothing at or below a stable checkpoint is signed or sent again, but votes for blocks without certificate."""
+        if self._signer is not None:
+            self._signer.forget_below(height)
+        for slot in [slot for slot in self._kept if 0 < slot[0] <= height and slot[2] != BLOCK_VOTE]:
+            del self._kept[slot]
+
+    def _is_durable(self, message: ConsensusMessage) -> None:
+        self._kept[message.sequence, message.view, message.kind] = message
+        self._durable(message)
