@@ -75,6 +75,7 @@ async def run_node(config: NodeConfig, home: Path) -> int:
             state = load_state(
                 storage, genesis, executor, full=config.ledger.start_check == "full", progress=_report_progress()
             )
+            storage.projector.catch_up()
             epoch = genesis.first_epoch
             started = load_boot(storage, genesis, epoch, executor, keys.consensus, keys.node_id, state)
             tip = started.replica.tip

@@ -92,10 +92,10 @@ def load_state(
 ) -> AuthenticatedState:
     """The state at the ledger's tip. `full` checks every hash and root since genesis. Raises LedgerCorrupt."""
     tip = storage.reader.tip()
-    state = AuthenticatedState()
     if full:
-        initial = AuthenticatedState.from_records(executor.genesis_records()).root
-        check_chain(storage.reader, genesis, executor.genesis_block(initial), state, progress)
+        # The blocks' changes are replayed over the initial state, which block 0 then repeats.
+        state = AuthenticatedState.from_records(executor.genesis_records())
+        check_chain(storage.reader, genesis, executor.genesis_block(state.root), state, progress)
     else:
         state = AuthenticatedState.from_records(state_at_tip(storage.reader))
     if state.root != tip.header.state_root:
@@ -184,7 +184,7 @@ def verify_storage(
         verify_order=engine.verify,
         execute=_Reexecution(executor, genesis.first_epoch, replayed, parent),
     )
-    return verify_chain(storage.reader, authorities, AuthenticatedState(), progress)
+    return verify_chain(storage.reader, authorities, AuthenticatedState.from_records(records), progress)
 
 
 class _Reexecution:

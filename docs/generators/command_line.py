@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from generators.sources import table
+from generators.sources import RANGE_MAX, table
 from potchain.cli.program import EXIT_CODES, potchain
 
 HEAD = """# Command line
@@ -15,9 +15,6 @@ instead of text; progress goes to standard error. Commands that ask a node take 
 `--token` (or `POTCHAIN_TOKEN`); commands that sign take the password of the key from `--password-file`, else from
 `POTCHAIN_KEY_PASSWORD`, else from a prompt.
 """
-
-RANGE_MAX = 10**15
-"""A larger bound is the type's own and says nothing to people."""
 
 
 def _kind(info: dict[str, Any]) -> str:

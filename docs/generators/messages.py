@@ -32,7 +32,7 @@ KINDS = {
         "backup",
         "every other validator",
         "nothing",
-        "I hold this proposal and its bodies, and it is the first of its slot. Durable and pinned here before it leaves.",
+        "I hold this proposal and its bodies, and it is the first of its slot. Durable here before it leaves.",
     ),
     pbft.COMMIT: (
         "validator",
@@ -44,14 +44,18 @@ KINDS = {
         "validator",
         "every other validator",
         "nothing",
-        "I executed this height and got this block hash. View 0, sequence = height, digest = block hash. A quorum of them is "
-        "the block certificate: the height is final.",
+        "I executed this height and got this block hash. View 0, sequence = height, digest = block hash. "
+        "A quorum of them is the block certificate: the height is final.",
     ),
 }
 
 FRAMES = {
     "ConsensusMessage": ("validator", "validators", "see above"),
-    "Gossip": ("node that admitted transactions from a client; or a backup, to the primary", "every validator", "bulk"),
+    "Gossip": (
+        "node that admitted them from a client; a backup, when they wait for half a view timeout",
+        "every validator; the primary",
+        "bulk",
+    ),
     "FetchBodies": ("backup that lacks bodies of a proposal", "the primary, then others in turn", "bulk"),
     "BodiesAnswer": ("node that holds some of them", "the asker", "bulk"),
     "FetchProposal": ("node that saw a digest committed and lacks the proposal", "every validator", "bulk"),
@@ -95,8 +99,8 @@ def page() -> str:
         "",
         "## Frames of the replica",
         "",
-        f"Small consensus messages travel on channel VOTES; what is longer than {wire._VOTE_BYTES_MAX} bytes, such as a",
-        "pre-prepare with many ids, and all else is BULK, which votes pass.",
+        f"Small consensus messages travel on channel VOTES; what is longer than {wire._VOTE_BYTES_MAX} bytes, such as",
+        "a pre-prepare with many ids, and all else is BULK, which votes pass.",
         "",
     ]
     rows = []
@@ -112,8 +116,9 @@ def page() -> str:
     lines += [
         "## Pieces of the transport `tcp`",
         "",
-        f"Inside TLS 1.3. A header of {HEADER.size} bytes (version, kind, channel, flags, length) and a payload of at most",
-        f"{PIECE_BYTES_MAX} bytes, so that a piece fits one TLS record and votes pass between the pieces of a large frame.",
+        f"Inside TLS 1.3. A header of {HEADER.size} bytes (version, kind, channel, flags, length) and a payload of",
+        f"at most {PIECE_BYTES_MAX} bytes, so that a piece fits one TLS record and votes pass between the pieces of a",
+        "large frame.",
         "",
     ]
     lines += table(("number", "piece", "meaning"), [(str(kind.value), f"`{kind.name}`", PIECES[kind]) for kind in Kind])

@@ -86,8 +86,9 @@ def page() -> str:
     lines += [
         "## The vote database",
         "",
-        "`votes.sqlite` holds what this node has signed and must find again, and the transactions that its pool promised",
-        "to keep. It is the node's own business: do not query it on a running node, and never restore it from a backup.",
+        "`votes.sqlite` holds what this node has signed and must find again, and the transactions that its pool",
+        "promised to keep. It is the node's own business: leave it alone while the node runs, and never restore it",
+        "from a backup.",
         "",
     ]
     rows = [(f"`{each.name}`", texts.get(each.name, "")) for each in schema.votes_metadata.tables.values()]

@@ -5,6 +5,7 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,8 @@ import msgspec
 from msgspec import inspect as types
 
 ROOT = Path(__file__).parent.parent.parent
+RANGE_MAX = 10**9
+"""A larger bound is there for the computer and says nothing to people."""
 
 
 def prose(text: str | None) -> str:
@@ -34,24 +37,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _texts(body: Sequence[ast.stmt]) -> dict[str, str]:
-    """Name of every assignment to the docstring below it; names that stand together share one."""
+    """Name of every assignment that has a docstring right below it, to that docstring."""
     found: dict[str, str] = {}
-    together: list[str] = []
-    end = -1
-    for node in body:
-        if isinstance(node, ast.AnnAssign | ast.Assign):
-            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            if node.lineno > end + 1:
-                together = []
-            if isinstance(target, ast.Name):
-                together.append(target.id)
-            end = node.end_lineno or node.lineno
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            for name in together:
-                found[name] = prose(node.value.value)
-            together = []
-        else:
-            together = []
+    for node, below in pairwise(body):
+        if not isinstance(node, ast.AnnAssign | ast.Assign):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(target, ast.Name) and is_text and isinstance(below.value.value, str):
+            found[target.id] = prose(below.value.value)
     return found
 
 
@@ -79,7 +73,7 @@ def shown(value: Any) -> str:  # noqa: ANN401
 
 
 def _range(ge: int | None, le: int | None) -> str:
-    if ge is not None and le is not None:
+    if ge is not None and le is not None and le < RANGE_MAX:
         return f", {ge} to {le}"
     return f", at least {ge}" if ge is not None else ""
 

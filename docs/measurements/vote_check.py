@@ -107,9 +107,7 @@ async def batches(threads: ThreadPoolExecutor, processes: ProcessPoolExecutor) -
         each = [loop.run_in_executor(pool, verify_worker.check_signatures, chunk) for chunk in chunks]
         assert not any(0 in verdicts for verdicts in await asyncio.gather(*each))
 
-    print(
-        f"{TRANSACTIONS} transactions in chunks of {CHUNK}, {ROUNDS} rounds: us each, and by how many ms a tick came late"
-    )
+    print(f"{TRANSACTIONS} transactions in chunks of {CHUNK}, {ROUNDS} rounds: us each; ms that a tick came late")
     for name, work in (
         ("on the loop", in_place),
         ("one thread", lambda: elsewhere(threads)),

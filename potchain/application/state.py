@@ -125,6 +125,11 @@ class SparseTree:
 
     def update(self, leaves: Iterable[tuple[bytes, bytes]]) -> None:
         """Set each (key hash, sha256 of value); an empty value hash removes the leaf."""
+        leaves = list(leaves)
+        if len(leaves) > self._count:
+            # A block that creates more than there is: make room first, or its leaves would crowd into a few buckets.
+            while self._depth < _depth_for(self._count + len(leaves)):
+                self._grow()
         buckets, hashes, kinds, depth = self._buckets, self._levels[-1], self._kinds[-1], self._depth
         shift = 64 - depth
         from_bytes, leaf_hasher = int.from_bytes, _LEAF_HASHER

@@ -16,9 +16,12 @@ from potchain.blocks import BlockCertificate, ExecutedBlock
 from potchain.errors import LedgerError
 from potchain.ledger.projection import Projector
 from potchain.ledger.writer import LedgerWriter
+from potchain.primitives import NS_PER_S
 
 SLICE_NS = 5_000_000
 """Longest stretch of history work between two looks at the queue."""
+IDLE_S = 3_600.0
+"""Sleep when nothing at all is due; anything that is put wakes the thread."""
 
 
 class Bookkeeper:
@@ -73,7 +76,8 @@ class Bookkeeper:
                 self._write(items)
                 if stop:
                     return
-                if self.lag and (not items or self.lag > self._lag_max):
+                behind = self.lag > 0 or self._projector.due_in_ns(time.monotonic_ns()) == 0
+                if behind and (not items or self.lag > self._lag_max):
                     self._project()
         except LedgerError as failure:
             self._failed(failure)
@@ -82,11 +86,14 @@ class Bookkeeper:
         items: list[ExecutedBlock | BlockCertificate] = []
         if self.lag > self._lag_max:
             return items, False
-        # With history to write, look and go on; without, sleep until something comes.
-        wait = not self.lag
+        # With history to write, look and go on; without, sleep until something comes or waiting rows are due.
+        timeout_s = 0.0
+        if not self.lag:
+            due_ns = self._projector.due_in_ns(time.monotonic_ns())
+            timeout_s = IDLE_S if due_ns is None else due_ns / NS_PER_S
         while True:
             try:
-                item = self._queue.get(block=wait and not items)
+                item = self._queue.get(timeout=timeout_s) if timeout_s and not items else self._queue.get_nowait()
             except queue.Empty:
                 return items, False
             if item is None:

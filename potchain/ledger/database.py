@@ -30,8 +30,8 @@ BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process, such as a backup, to release the file."""
 WAL_CHECKPOINT_PAGES = 10_000
 """SQLite copies the log of 4 kB pages back into the file at this length; longer is cheaper per row."""
-CACHE_KIB = 65_536
-"""SQLite's page cache of the ledger's writer."""
+CACHE_KIB = 8_192
+"""SQLite's page cache of each writing connection; a reading one has a quarter. More has measured no faster."""
 READERS_MAX = 8
 """Reading connections at once; further readers wait."""
 READ_DEADLINE_NS = 30 * NS_PER_S
@@ -182,7 +182,7 @@ def _set_pragmas(driver: Any, place: str, synchronous: str, *, query_only: bool)
         f"synchronous = {synchronous}",
         "foreign_keys = ON",
         f"wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}",
-        f"cache_size = -{CACHE_KIB // 8 if query_only else CACHE_KIB}",
+        f"cache_size = -{CACHE_KIB // 4 if query_only else CACHE_KIB}",
         f"query_only = {'ON' if query_only else 'OFF'}",
     ):
         driver.execute(f"PRAGMA {pragma}")

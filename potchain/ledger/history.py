@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from potchain.application.interface import EventData
-from potchain.blocks import OK, SKIPPED, Event
+from potchain.blocks import OK, SKIPPED, Event, Receipt
 from potchain.errors import LedgerCorrupt
 from potchain.ledger.stored import BlockContents
 from potchain.primitives import uint
@@ -85,7 +85,7 @@ class HistoryDeriver:
         position: int,
         transaction_id: bytes,
         raw: bytes,
-        receipt: Any,  # noqa: ANN401 - see below
+        receipt: Receipt,
         rows: HistoryRows,
     ) -> None:
         signed = self._signed.decode(raw)

@@ -58,6 +58,13 @@ class Projector:
         self._database = database
         self._deriver = HistoryDeriver(types, event_types)
         self._inclusion_ns = 15_000
+        self._tip_height = self._tip_total = self._height = self._position = self._total = self._complete = 0
+        self._appended = (0, 0)
+        self._current: BlockContents | None = None
+        self._changes: tuple[StateChange, ...] = ()
+        self._batch = KeyedBatch()
+        self._batch_is_sealed = False
+        self._waiting_since_ns: int | None = None
         self._load_progress()
 
     @property
@@ -114,7 +121,7 @@ class Projector:
         wanted = max(SLICE_INCLUSIONS_MIN, budget_ns // self._inclusion_ns)
         fresh, known = HistoryRows(), HistoryRows()
         height, position, done = self._height, self._position, 0
-        finished: list[int] = []
+        finished: list[tuple[int, tuple[StateChange, ...]]] = []
         while (block := self._block(height)) is not None:
             # What is appended already, but not yet among the keyed rows: after a restart.
             repeated = (height, position) < self._appended
@@ -125,11 +132,10 @@ class Projector:
             done += stop - position
             position = stop
             if stop == len(block.bodies):
-                self._batch.add_changes(height, self._changes)
-                finished.append(height)
+                finished.append((height, self._changes))
                 height, position = height + 1, 0
             # Empty blocks count nothing, and the first slice does not know its cost: look at the clock too.
-            if done >= wanted or self._batch.size > BATCH_ROWS_MAX or now() - started_ns > budget_ns // 2:
+            if done >= wanted or now() - started_ns > budget_ns // 2:
                 break
         worked = done + len(finished)
         if not worked:
@@ -141,6 +147,8 @@ class Projector:
             _store_progress(connection, HISTORY, appended)
         self._batch.add_history(fresh)
         self._batch.add_history(known)
+        for finished_height, changes in finished:
+            self._batch.add_changes(finished_height, changes)
         self._height, self._position, self._appended = height, position, appended
         self._total += done
         took_ns = now() - started_ns
@@ -194,7 +202,7 @@ class Projector:
     def _new_batch(self) -> None:
         self._batch = KeyedBatch()
         self._batch_is_sealed = False
-        self._waiting_since_ns: int | None = None
+        self._waiting_since_ns = None
 
     # --- progress ---------------------------------------------------------------------------------------------------
 
@@ -205,8 +213,7 @@ class Projector:
             before = connection.execute(sa.select(_b.tx_total).where(_b.height == self._complete - 1)).scalar()
         # Everything above the keyed rows is derived again; what was appended already is not appended twice.
         self._height, self._position, self._total = self._complete, 0, int(before or 0)
-        self._current: BlockContents | None = None
-        self._changes: tuple[StateChange, ...] = ()
+        self._current = None
         self._new_batch()
         self._read_tip()
 

@@ -288,7 +288,7 @@ async def test_an_executed_transaction_outweighs_what_the_node_remembers(status:
 
 
 def test_reading_an_array_of_200_is_cheap() -> None:
-    """15 microseconds of processor time each is the aim; the bound is loose, so that a busy machine does not fail it."""
+    """The aim is 15 microseconds of processor time each; the bound is loose, for a busy machine."""
     node = PaperNode()
     types, sender = node.types, key("alice")
     signature = bytes(64) + b"\x1b"

@@ -83,6 +83,29 @@ def test_waiting_the_doubling_time_counts_as_a_doubled_fee() -> None:
     assert harness.select() == (more_than_double, old, less_than_double)
 
 
+def test_a_replacement_keeps_the_age_of_what_it_replaces_but_waits_anew() -> None:
+    harness = Harness(ageing_doubling_s=10)
+    harness.admit(pooled("a", 0, 100))
+    harness.now_ns = 10 * SECOND
+    replacement, other = pooled("a", 0, 110), pooled("b", 0, 210)
+    harness.admit(other)
+    harness.admit(replacement)
+    assert harness.select() == (replacement, other)
+    assert harness.pool.proposable() == (2, 10 * SECOND)
+
+
+def test_fees_of_what_left_do_not_count_against_the_balance() -> None:
+    harness = Harness()
+    harness.accounts[sender_named("a")] = 0, 300
+    run = tuple(pooled("a", nonce) for nonce in range(3))
+    for transaction in run:
+        harness.admit(transaction)
+    harness.execute(*run[:2])
+    harness.accounts[sender_named("a")] = 2, 200
+    harness.admit(pooled("a", 3))
+    assert len(harness.select()) == 2
+
+
 def test_no_fee_overtakes_for_longer_than_256_doubling_times() -> None:
     assert ready_order(0, 0, 10) < ready_order(UINT256_MAX, 2_561 * SECOND, 10)
 

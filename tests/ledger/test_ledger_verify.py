@@ -68,14 +68,15 @@ def _flip(ledger: StoredChain, table: sa.Table, column: str, height: int, at: in
 
 
 @pytest.mark.parametrize("column", BLOBS + COLUMNS)
-@pytest.mark.parametrize("at", [0, 37, -1])
-def test_one_flipped_byte_is_found_at_its_height(stored: StoredChain, column: str, at: int) -> None:
-    _flip(stored, schema.blocks, column, 3, at)
-    for run in (check, verify):
-        with pytest.raises(LedgerCorrupt) as caught:
-            run(stored)
-        assert caught.value.height == 3
-        assert "height 3" in str(caught.value)
+def test_one_flipped_byte_is_found_at_its_height(stored: StoredChain, column: str) -> None:
+    for at in (0, 37, -1):
+        _flip(stored, schema.blocks, column, 3, at)
+        for run in (check, verify):
+            with pytest.raises(LedgerCorrupt, match="height 3") as caught:
+                run(stored)
+            assert caught.value.height == 3
+        _flip(stored, schema.blocks, column, 3, at)
+    assert check(stored).height == 4
 
 
 @pytest.mark.parametrize("column", NUMBERS)

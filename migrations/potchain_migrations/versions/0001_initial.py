@@ -34,8 +34,8 @@ def downgrade() -> None:
     for name in VIEWS:
         op.execute(f"DROP VIEW {name}")
     for name in (
-        "projection_progress", "events", "account_transactions", "transaction_ids", "transactions", "accounts", "state_records",
-        "block_certificates", "blocks", "epochs", "chain",
+        "projection_progress", "events", "account_transactions", "transaction_ids", "transactions", "accounts",
+        "state_records", "block_certificates", "blocks", "epochs", "chain",
     ):  # fmt: skip
         op.drop_table(name)
 
