@@ -29,9 +29,9 @@ import aiohttp
 import msgspec
 
 from potchain.cli.node_processes import free_base_port, start_nodes, stop_processes, wait_ready
-from potchain.cli.testnet_folder import create_network, local_hosts, read_network
+from potchain.cli.testnet_folder import Network, create_network, local_hosts
 from potchain.crypto import SigningKey, recover_address
-from potchain.genesis import Genesis, InitialBalance, parse_genesis, render_genesis
+from potchain.genesis import Genesis, InitialBalance, Parameters
 from potchain.primitives import uint256
 from potchain.transactions import TransactionTypes, Transfer
 from potchain.typed_data import struct_to_json
@@ -80,25 +80,22 @@ def _recoveries(task: tuple[bytes, bytes, float]) -> float:
     return count / (time.perf_counter() - began)
 
 
-def make_network(folder: Path, accounts: int) -> tuple[Any, list[SigningKey], Genesis]:
+def make_network(
+    folder: Path, accounts: int, parameters: dict[str, int]
+) -> tuple[Network, list[SigningKey], Genesis]:
     """Four validators; `accounts` funded addresses, of which the first SENDERS have keys here."""
-    base_port = free_base_port(18080, 4)
-    create_network(
-        folder, local_hosts(4, base_port), chain_id="potchain-bench", engine="pbft", accounts=0, balance=0
-    )
     keys = [SigningKey(secrets.token_bytes(32)) for _ in range(min(SENDERS, accounts))]
     addresses = [key.address for key in keys]
     addresses += [secrets.token_bytes(20) for _ in range(accounts - len(keys))]
-    network = read_network(folder)
-    genesis = msgspec.structs.replace(
-        network.genesis(),
-        accounts=tuple(InitialBalance(address, uint256(BALANCE)) for address in sorted(addresses)),
+    network = create_network(
+        folder,
+        local_hosts(4, free_base_port(18080, 4)),
+        chain_id="potchain-bench",
+        accounts=0,
+        funded=[InitialBalance(address, uint256(BALANCE)) for address in addresses],
+        parameters=Parameters(**parameters),
     )
-    text = render_genesis(genesis)
-    (folder / "genesis.json").write_bytes(text)
-    for node in network.nodes:
-        (node.home / "genesis.json").write_bytes(text)
-    return network, keys, parse_genesis(text, "bench")
+    return network, keys, network.genesis()
 
 
 def prepare(
@@ -159,7 +156,7 @@ class Client:
             answer = json.loads(text)
             outcomes = answer if isinstance(answer, list) else answer.get("results", [answer])
             for outcome in outcomes:
-                if outcome.get("status") == "refused" or "code" in outcome and outcome["code"]:
+                if outcome.get("status") == "refused" or outcome.get("code"):
                     self.refused[outcome["code"]] = self.refused.get(outcome["code"], 0) + 1
                     self.sent.pop(outcome.get("id", ""), None)
         return True
@@ -204,7 +201,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="potchain-bench-", dir=args.folder))
     machine = limits(folder)
     print("machine:", machine, flush=True)
-    network, keys, genesis = make_network(folder / "net", args.accounts)
+    network, keys, genesis = make_network(folder / "net", args.accounts, dict(args.parameter))
     count = int(args.seconds * (args.rate or args.most) * 1.05) + args.batch * 4
     began = time.perf_counter()
     prepared = prepare(keys, genesis, count, args.batch, len(network.nodes))
@@ -283,6 +280,7 @@ def report(
         "accounts": args.accounts,
         "rate_per_s": args.rate or None,
         "batch": args.batch,
+        "parameters_changed": dict(args.parameter),
         "outstanding_max": None if args.rate else args.outstanding,
         "transactions": done,
         "not_final": len(client.sent) - done,
@@ -327,7 +325,7 @@ async def history_caught_up(session: aiohttp.ClientSession, urls: list[str]) -> 
         await asyncio.sleep(0.1)
 
 
-async def restart(network: Any) -> dict[str, Any]:
+async def restart(network: Network) -> dict[str, Any]:
     """Seconds from starting a node on this ledger to being ready."""
     from potchain.cli.node_processes import NodeProcess
 
@@ -378,6 +376,10 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=2, help="requests under way per node")
     parser.add_argument("--most", type=int, default=6_000, help="transfers to sign per second of load")
     parser.add_argument("--restart", action="store_true", help="measure the restart of a node afterwards")
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a consensus parameter of genesis",
+        type=lambda text: (text.partition("=")[0], int(text.partition("=")[2])),
+    )
     parser.add_argument("--folder", default=None, help="where to put the network")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--out", type=Path)

@@ -1,4 +1,4 @@
-"""A client that is not ours: python ten_lines.py KEYSTORE PASSWORD_FILE TO AMOUNT URL; prints the proof of the transfer.
+"""A client that is not ours: python ten_lines.py KEYSTORE PASSWORD_FILE TO AMOUNT URL; prints the proof.
 
 It knows nothing of potchain but what the node says at /v1/chain, and needs eth-account and the standard library only.
 """

@@ -2,7 +2,8 @@
 
 Part 1 is a single vote, which the driver checks as it arrives: in place, or handed to a thread. Part 2 is what a
 batch of transactions does to the event loop while it is checked in place, on a thread, or in a worker process: a
-ticker wants to wake up every millisecond, and how late it wakes is how late a vote would be looked at.
+ticker wants to wake up every millisecond, and how late it wakes is how late a vote would be looked at. Part 3 keeps
+the loop busy with Python work of its own while a thread or a process checks, and counts what both get done.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ TRANSACTIONS = 2_048
 CHUNK = 256
 ROUNDS = 5
 TICK_S = 0.001
+BUSY_S = 3
 
 
 def votes() -> tuple[bytes, bytes, SigningKey]:
@@ -121,6 +123,39 @@ async def batches(threads: ThreadPoolExecutor, processes: ProcessPoolExecutor) -
         print(f"  {name:<44} {took:9.0f}   p50 {p50:.2f} p99 {p99:.2f} max {late[-1]:.2f}")
 
 
+async def busy_loop(threads: ThreadPoolExecutor, processes: ProcessPoolExecutor) -> None:
+    chunk = entries(CHUNK)
+    loop = asyncio.get_running_loop()
+
+    async def share(pool: ThreadPoolExecutor | ProcessPoolExecutor | None) -> tuple[float, float]:
+        """Pieces of work per second on the loop, and checks per second beside it."""
+        pieces = checked = 0
+        ends = time.perf_counter() + BUSY_S
+        done = False
+
+        async def check() -> None:
+            nonlocal checked
+            while not done:
+                await loop.run_in_executor(pool, verify_worker.check_signatures, chunk)
+                checked += CHUNK
+
+        checking = asyncio.create_task(check()) if pool else None
+        while time.perf_counter() < ends:
+            sum(number * number for number in range(2_000))
+            pieces += 1
+            await asyncio.sleep(0)
+        done = True
+        rates = pieces / BUSY_S, checked / BUSY_S
+        if checking:
+            await checking
+        return rates
+
+    print(f"a busy loop, {BUSY_S} s each:                     pieces of loop work/s   checks/s beside it")
+    for name, pool in (("nothing beside it", None), ("one thread", threads), ("one worker process", processes)):
+        pieces, checks = await share(pool)
+        print(f"  {name:<44} {pieces:9.0f} {checks:20.0f}")
+
+
 async def main() -> None:
     with (
         ThreadPoolExecutor(1) as threads,
@@ -128,6 +163,7 @@ async def main() -> None:
     ):
         await single_votes(threads)
         await batches(threads, processes)
+        await busy_loop(threads, processes)
 
 
 if __name__ == "__main__":

@@ -103,8 +103,13 @@ def password_from(password_file: Path | None, *, confirm: bool = False) -> str:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end."""
-    return asyncio.run(work)
+    """Run a coroutine to its end, on uvloop where that extra is installed."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work)
 
 
 def emit(document: JsonObject | list[JsonObject], as_json: bool, lines: Sequence[str]) -> None:

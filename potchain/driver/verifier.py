@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+import msgspec
+
 from potchain.driver import verify_worker
 from potchain.errors import InvalidTransaction
 from potchain.primitives import Digest
@@ -31,8 +33,8 @@ class Verifier:
         self._types = types
         self._workers = workers
         self._pool = self._start()
-        self._under_way: dict[tuple[Digest, bytes], asyncio.Future[bool]] = {}
-        self._ids: dict[Digest, int] = {}
+        self._under_way: dict[Digest, dict[bytes, _Chunk]] = {}
+        self._count = 0
 
     async def warm_up(self) -> None:
         """Start the workers now, so that the first transaction does not wait for their imports."""
@@ -41,36 +43,45 @@ class Verifier:
     @property
     def under_way(self) -> int:
         """Transactions that wait for their check now."""
-        return len(self._under_way)
+        return self._count
 
     def is_under_way(self, transaction_id: Digest) -> bool:
         """Whether this id is being checked."""
-        return transaction_id in self._ids
+        return transaction_id in self._under_way
 
     async def check(self, transactions: Sequence[Transaction]) -> list[InvalidTransaction | None]:
         """For each transaction None, or why its signature is no good. Raises InvalidTransaction(`pool_full`)."""
-        if len(self._under_way) + len(transactions) > UNDER_WAY_MAX:
+        if self._count + len(transactions) > UNDER_WAY_MAX:
             raise InvalidTransaction("pool_full", "too many transactions wait for their signature check; try again")
-        loop = asyncio.get_running_loop()
-        futures = []
-        fresh = []
+        awaited: dict[int, _Chunk] = {}
+        chunks = []
+        fresh: list[Transaction] = []
         for transaction in transactions:
-            # Keyed with the signature: a wrong one for an id must not refuse the right one.
-            future = self._under_way.get((transaction.id, transaction.signature))
-            if future is None:
-                future = loop.create_future()
-                self._under_way[transaction.id, transaction.signature] = future
-                self._ids[transaction.id] = self._ids.get(transaction.id, 0) + 1
+            # Keyed with the signature too: a wrong one for an id must not refuse the right one.
+            chunk = self._under_way.get(transaction.id, {}).get(transaction.signature)
+            if chunk is None:
+                if len(fresh) % CHUNK == 0:
+                    chunks.append(_Chunk({}))
+                chunk = chunks[-1]
+                chunk.entries[transaction.id + transaction.signature] = transaction.sender
+                self._under_way.setdefault(transaction.id, {})[transaction.signature] = chunk
                 fresh.append(transaction)
-            futures.append(future)
-        for start in range(0, len(fresh), CHUNK):
-            chunk = fresh[start : start + CHUNK]
-            task = loop.create_task(self._check_chunk(chunk))
-            task.add_done_callback(_surface)
-        verdicts = [await future for future in futures]
+            awaited[id(chunk)] = chunk
+        self._count += len(fresh)
+        for start, chunk in zip(range(0, len(fresh), CHUNK), chunks, strict=True):
+            chunk.task = asyncio.get_running_loop().create_task(
+                self._check_chunk(chunk.entries, fresh[start : start + CHUNK])
+            )
+        refused: set[bytes] = set()
+        for chunk in awaited.values():
+            assert chunk.task is not None
+            # Shielded: a client that goes away must not end the check that others wait for.
+            refused |= await asyncio.shield(chunk.task)
+        if not refused:
+            return [None] * len(transactions)
         return [
-            None if good else self._reason(transaction)
-            for good, transaction in zip(verdicts, transactions, strict=True)
+            self._reason(transaction) if transaction.id + transaction.signature in refused else None
+            for transaction in transactions
         ]
 
     def close(self) -> None:
@@ -84,19 +95,17 @@ class Verifier:
             initializer=verify_worker.begin,
         )
 
-    async def _check_chunk(self, chunk: list[Transaction]) -> None:
-        entries = b"".join(transaction.id + transaction.signature + transaction.sender for transaction in chunk)
+    async def _check_chunk(self, entries: dict[bytes, bytes], transactions: list[Transaction]) -> frozenset[bytes]:
         try:
-            verdicts = await self._run(entries)
+            verdicts = await self._run(b"".join([part for entry in entries.items() for part in entry]))
         finally:
-            futures = [self._under_way.pop((each.id, each.signature)) for each in chunk]
-            for each in chunk:
-                self._ids[each.id] -= 1
-                if not self._ids[each.id]:
-                    del self._ids[each.id]
-        for future, verdict in zip(futures, verdicts, strict=True):
-            if not future.done():
-                future.set_result(verdict == 1)
+            self._count -= len(transactions)
+            for transaction in transactions:
+                signatures = self._under_way[transaction.id]
+                del signatures[transaction.signature]
+                if not signatures:
+                    del self._under_way[transaction.id]
+        return frozenset([entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict])
 
     async def _run(self, entries: bytes) -> bytes:
         loop = asyncio.get_running_loop()
@@ -115,6 +124,10 @@ class Verifier:
         raise AssertionError("a signature that one process refused holds in another")
 
 
-def _surface(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        raise task.exception()  # type: ignore[misc]
+class _Chunk(msgspec.Struct, eq=False):
+    """Transactions that are checked together."""
+
+    entries: dict[bytes, bytes]
+    """id and signature: expected sender, in the order in which they are sent to the worker."""
+    task: asyncio.Task[frozenset[bytes]] | None = None
+    """Gives the entries that are no good."""

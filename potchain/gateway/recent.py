@@ -21,8 +21,10 @@ from potchain.transactions import TransactionTypes
 class _Recent(msgspec.Struct):
     height: int
     ids: tuple[bytes, ...]
-    addresses: tuple[tuple[bytes, ...], ...]
-    """Per inclusion."""
+    bodies: tuple[bytes, ...]
+    statuses: tuple[str, ...]
+    addresses: tuple[tuple[bytes, ...], ...] | None = None
+    """Per inclusion; derived when somebody asks for a history, which is rare beside blocks."""
 
 
 class _HeightWait(msgspec.Struct):
@@ -90,12 +92,14 @@ class RecentBlocks:
 
     def history_of(self, address: bytes) -> tuple[tuple[int, int], ...]:
         """(height, index) of the address's inclusions, newest first."""
-        found = [
-            (block.height, index)
-            for block in self._recent
-            for index, addresses in enumerate(block.addresses)
-            if address in addresses
-        ]
+        found = []
+        for block in self._recent:
+            if block.addresses is None:
+                block.addresses = tuple(
+                    history_addresses(self._types.parse(raw).body, status)
+                    for raw, status in zip(block.bodies, block.statuses, strict=True)
+                )
+            found += [(block.height, index) for index, named in enumerate(block.addresses) if address in named]
         return tuple(reversed(found))
 
     @property
@@ -145,12 +149,12 @@ class RecentBlocks:
                         future.set_result(block.height)
 
     def _index(self, height: int, ids: Sequence[bytes], bodies: Sequence[bytes], receipts: Sequence[Receipt]) -> None:
-        addresses = []
-        for index, (raw, receipt) in enumerate(zip(bodies, receipts, strict=True)):
-            addresses.append(history_addresses(self._types.parse(raw).body, receipt.status))
+        for index, receipt in enumerate(receipts):
             if receipt.status != SKIPPED:
                 self._places[ids[index]] = (height, index)
-        self._recent.append(_Recent(height, tuple(ids), tuple(addresses)))
+        self._recent.append(
+            _Recent(height, tuple(ids), tuple(bodies), tuple([receipt.status for receipt in receipts]))
+        )
 
     def _wake(self) -> None:
         still = []

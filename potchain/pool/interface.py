@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,33 +13,36 @@ from potchain.transactions import Transaction
 AccountFacts = Callable[[bytes], tuple[int, int]]
 """Nonce and balance (base units) of an address in the state after the highest executed block."""
 
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+
 
 class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Every bound of a pool. All are the node's own choice: no two nodes need the same ones."""
 
-    count_max: int = 50_000
+    count_max: Positive = 50_000
     """Transactions in the pool."""
-    bytes_max: int = 64 * 1024 * 1024
+    bytes_max: Positive = 64 * 1024 * 1024
     """Sum of their canonical bytes."""
-    per_sender_max: int = 1_024
+    per_sender_max: Positive = 1_024
     """Transactions of one sender, whether in a proposal or not."""
-    nonce_gap_max: int = 16
+    nonce_gap_max: NotNegative = 16
     """How far a nonce may lie above the end of the sender's contiguous run."""
-    replacement_bump_percent: int = 10
+    replacement_bump_percent: NotNegative = 10
     """A replacement's fee must be at least this much above the old one's, and at least 1 base unit."""
-    ttl_ms: int = 3_600_000
+    ttl_ms: NotNegative = 3_600_000
     """Longest time in the pool; 0 for no limit."""
-    ageing_doubling_s: int = 10
+    ageing_doubling_s: Positive = 10
     """Seconds of readiness that count as much as a doubled fee; at least 1."""
-    dropped_remembered_max: int = 10_000
+    dropped_remembered_max: NotNegative = 10_000
     """Dropped ids whose code and reason are kept for the API; the oldest are forgotten first."""
-    proposals_max: int = 1_024
+    proposals_max: Positive = 1_024
     """Proposals in flight that are tracked. One more is not tracked: its transactions may then be proposed twice,
     which costs room in a block and nothing else."""
-    pinned_bytes_max: int = 128 * 4_194_304
+    pinned_bytes_max: Positive = 128 * 4_194_304
     """Sum of the canonical bytes of pinned bodies, in the pool or not. The default is the log window times the largest
     batch: with less, the window could fill before a checkpoint becomes stable, and the node could not vote."""
-    forgotten_max: int = 200_000
+    forgotten_max: Positive = 200_000
     """Ids that wait for `drain_forgotten`; the oldest are lost beyond that, so their bodies stay in the log longer."""
 
 
