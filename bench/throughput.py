@@ -4,8 +4,9 @@
     python bench/throughput.py --seconds 30 --rate 500 --batch 10        # latency at a fixed rate
     python bench/throughput.py --seconds 60 --out bench/results/full.json
 
-Real processes, real TLS, SQLite with synchronous=FULL. Transfers are signed and encoded beforehand; the client then only
-posts bytes, round-robin over the nodes (a sender keeps to one node), and follows certified blocks. Linux only: it reads
+Real processes, real TLS, SQLite with synchronous=FULL. Transfers are signed and encoded beforehand; the client then
+only posts bytes, round-robin over the nodes (a sender keeps to one node), and follows certified blocks. Linux only: it
+reads
 CPU and memory of the nodes from /proc.
 """
 

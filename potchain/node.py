@@ -19,6 +19,7 @@ from potchain.api.app import bound_port, build_app, start_api
 from potchain.api.options import ApiOptions
 from potchain.application.execution import Executor
 from potchain.config import NodeConfig, load_config, peers_of
+from potchain.consensus.interface import EngineFactory
 from potchain.driver import Driver
 from potchain.driver.bookkeeper import Bookkeeper
 from potchain.driver.clock import SystemClock
@@ -81,7 +82,6 @@ async def run_node(config: NodeConfig, home: Path) -> int:
             state = load_state(
                 storage, genesis, executor, full=config.ledger.start_check == "full", progress=_report_progress()
             )
-            storage.projector.catch_up()
             epoch = genesis.first_epoch
             started = load_boot(storage, genesis, epoch, executor, keys.consensus, keys.node_id, state)
             tip = started.replica.tip
@@ -102,22 +102,7 @@ async def _run(
     started: Started,
 ) -> int:
     engine = registry.engine(config.consensus.engine)
-    engine_options = decode_table(
-        config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
-    )
-    replica = Replica(
-        genesis=genesis,
-        epoch=started.engine.epoch,
-        me=keys.node_id,
-        engine=engine.create(started.engine, engine_options),
-        signer=started.signer,
-        executor=executor,
-        state=started.state,
-        pool=TransactionPool(config.pool),
-        boot=started.replica,
-    )
-    if started.signer is None:
-        log.error("the vote log is missing beside a ledger with blocks; this node observes and does not vote")
+    replica = make_replica(config, engine, genesis, keys, executor, started)
     clock = SystemClock()
     recent = restore_recent(storage, executor, started)
     async with AsyncExitStack() as stack:
@@ -172,6 +157,33 @@ async def _run(
         driver.start(transport, journal, bookkeeper)
         log.info("node is up", api=f"http://{options.host}:{bound_port(runner)}", height=started.replica.tip.height)
         return await _until_stopped(driver)
+
+
+def make_replica(
+    config: NodeConfig,
+    engine: EngineFactory,
+    genesis: Genesis,
+    keys: ValidatorKeys,
+    executor: Executor,
+    started: Started,
+) -> Replica:
+    """The pure core, from what was durable."""
+    options = decode_table(
+        config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
+    )
+    if started.signer is None:
+        log.error("the vote log is missing beside a ledger with blocks; this node observes and does not vote")
+    return Replica(
+        genesis=genesis,
+        epoch=started.engine.epoch,
+        me=keys.node_id,
+        engine=engine.create(started.engine, options),
+        signer=started.signer,
+        executor=executor,
+        state=started.state,
+        pool=TransactionPool(config.pool),
+        boot=started.replica,
+    )
 
 
 def make_transport(

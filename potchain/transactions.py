@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import msgspec
@@ -84,12 +85,15 @@ class Member(msgspec.Struct, frozen=True):
     type: str
 
 
+_EMPTY_KECCAK = keccak256(b"")
+_ADDRESS_PADDING = b"\x00" * 12
+
 _WORD: dict[str, Callable[[Any], bytes]] = {
-    "address": lambda value: b"\x00" * 12 + value,
+    "address": _ADDRESS_PADDING.__add__,
     "uint64": lambda value: value.to_bytes(32, "big"),
-    "uint256": lambda value: value,
-    "bytes32": lambda value: value,
-    "bytes": keccak256,
+    "uint256": bytes,
+    "bytes32": bytes,
+    "bytes": lambda value: keccak256(value) if value else _EMPTY_KECCAK,
     "string": lambda value: keccak256(value.encode()),
 }
 """encodeData of each member type we allow (EIP-712, "Definition of encodeData")."""
@@ -122,13 +126,13 @@ class TransactionKind:
         declared = ",".join(f"{member.type} {member.name}" for member in self.members)
         self.encode_type = f"{self.name}({declared})"
         self._type_hash = keccak256(self.encode_type.encode())
-        self._words = tuple((member.field, _WORD[member.type]) for member in self.members)
+        self._values = attrgetter(*(member.field for member in self.members))
+        self._words = tuple(_WORD[member.type] for member in self.members)
 
     def hash_struct(self, body: TransactionBody) -> bytes:
         """EIP-712 hashStruct."""
-        return keccak256(
-            self._type_hash + b"".join([word(getattr(body, field)) for field, word in self._words])
-        )
+        words = [word(value) for word, value in zip(self._words, self._values(body), strict=True)]
+        return keccak256(self._type_hash + b"".join(words))
 
 
 class TransactionTypes:

@@ -1,8 +1,8 @@
-"""Votes and history in one SQLite file or in two: evidence for docs/adr/0006. python docs/measurements/one_or_two_files.py
+"""Votes and history in one SQLite file or in two: evidence for docs/adr/0006.
 
-One thread commits a small row every few milliseconds and notes how long each commit takes, as the vote log does. Another
-writes rows with random keys in transactions of some milliseconds, as history does while it catches up. Both with a
-write-ahead log; votes wait for the disk (FULL), history need not (NORMAL).
+One thread commits a small row every few milliseconds and notes how long each commit takes, as the vote log does.
+Another writes rows with random keys in transactions of some milliseconds, as history does while it catches up. Both
+with a write-ahead log; votes wait for the disk (FULL), history need not (NORMAL).
 """
 
 import hashlib

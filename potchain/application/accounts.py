@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from potchain.application.interface import BlockContext, EventData, StateReader, StateWriter
-from potchain.codec import Canonical, decode, encode
+from potchain.codec import Canonical, encode
 from potchain.crypto import checksum_address
 from potchain.errors import InvalidTransaction, TransactionFailed
 from potchain.genesis import Epoch, Genesis
@@ -22,6 +24,9 @@ class Account(Canonical, frozen=True):
     nonce: Uint64
     balance: Uint256
 
+
+_decode_account = msgspec.msgpack.Decoder(Account).decode
+"""Records were written by `store_account`, so they are not checked for canonical form on every read."""
 
 NO_ACCOUNT = Account(nonce=0, balance=uint256(0))
 
@@ -43,7 +48,7 @@ def account_key(address: bytes) -> bytes:
 def load_account(state: StateReader, address: bytes) -> Account:
     """The account of an address, empty if it has no record."""
     data = state.get(ACCOUNT_PREFIX + address)
-    return NO_ACCOUNT if data is None else decode(Account, data)
+    return NO_ACCOUNT if data is None else _decode_account(data)
 
 
 def store_account(state: StateWriter, address: bytes, nonce: int, balance: int) -> None:

@@ -10,6 +10,7 @@ from potchain.application.execution import Executor
 from potchain.application.state import AuthenticatedState
 from potchain.blocks import BlockHeader, ExecutedBlock
 from potchain.consensus.interface import Decision
+from potchain.errors import InvalidTransaction
 from potchain.genesis import Epoch
 from potchain.pool import TransactionPool
 from potchain.primitives import Digest, uint
@@ -105,6 +106,23 @@ class Chain:
         """Nonce and balance after the tip."""
         account = load_account(self.state, address)
         return account.nonce, uint(account.balance)
+
+    def admit(self, transaction: Transaction, now_ns: int) -> tuple[str, str, str]:
+        """Offer a transaction with a good signature to the pool, as of the tip: status, code, detail."""
+        try:
+            self._executor.check(transaction, self.state, self._epoch, self.tip.block_time_ms)
+            nonce, balance = self.account(transaction.sender)
+            admission = self._pool.admit(
+                transaction,
+                account_nonce=nonce,
+                balance=balance,
+                base_fee=self._epoch.parameters.base_fee,
+                block_time_ms=self.tip.block_time_ms,
+                now_ns=now_ns,
+            )
+        except InvalidTransaction as refusal:
+            return "refused", refusal.code, refusal.detail
+        return ("known" if admission.status == "known" else "accepted"), "", ""
 
     def sizes(self) -> dict[str, int]:
         """Sizes of the buffers."""

@@ -17,7 +17,6 @@ from potchain.application.state import AuthenticatedState
 from potchain.blocks import BLOCK_VOTE, BlockCertificate, BlockHeader, proposal_digest
 from potchain.consensus import interface as consensus
 from potchain.consensus.signer import Signer
-from potchain.errors import InvalidTransaction
 from potchain.genesis import Epoch, Genesis
 from potchain.pool import TransactionPool
 from potchain.primitives import NS_PER_MS, NS_PER_S, Digest, NodeId
@@ -31,7 +30,6 @@ from potchain.replica.outbox import Outbox
 from potchain.replica.own_messages import OwnMessages
 from potchain.replica.proposing import ProposalDesk
 from potchain.replica.timers import Timers
-from potchain.transactions import Transaction
 
 TICK_NS = NS_PER_S
 """How often a node without progress re-sends and asks (host rule (h))."""
@@ -67,7 +65,7 @@ class Replica:
         self._outbox = outbox = Outbox()
         self.timers = Timers(outbox)
         self.certifier = Certifier(epoch, epoch.parameters.log_window, boot.certified)
-        self.catch_up = CatchUp(me, epoch.ids, epoch.parameters.in_flight_max)
+        self.catch_up = CatchUp(me, epoch.ids, epoch.parameters.checkpoint_interval)
         self.desk = ProposalDesk(
             me=me, genesis_hash=genesis.hash, epoch=epoch, pool=pool, outbox=outbox, answer=self._step_engine
         )
@@ -133,7 +131,7 @@ class Replica:
         for height in boot.certified_ahead:
             self.certifier.stored(height)
         for transaction in boot.bodies:
-            self._admit(transaction)
+            self.chain.admit(transaction, self._now.monotonic_ns)
         for proposal, transactions in boot.proposals:
             self.desk.restore(proposal, transactions)
         for height, block_hash in boot.uncertified:
@@ -220,7 +218,7 @@ class Replica:
         outcomes = []
         admitted = []
         for transaction in event.transactions:
-            status, code, detail = self._admit(transaction)
+            status, code, detail = self.chain.admit(transaction, self._now.monotonic_ns)
             if status == "accepted":
                 admitted.append(transaction)
             outcomes.append((transaction.id, status, code, detail))
@@ -233,22 +231,6 @@ class Replica:
                 gossip = wire.Gossip(tuple(transaction.raw for transaction in admitted))
                 self._outbox.then(actions.Transmit(None, gossip))
             self._outbox.then(actions.Resolve(event.ticket, tuple(outcomes)))
-
-    def _admit(self, transaction: Transaction) -> tuple[str, str, str]:
-        try:
-            self._executor.check(transaction, self.chain.state, self.epoch, self.tip.block_time_ms)
-            nonce, balance = self.chain.account(transaction.sender)
-            admission = self.pool.admit(
-                transaction,
-                account_nonce=nonce,
-                balance=balance,
-                base_fee=self.epoch.parameters.base_fee,
-                block_time_ms=self.tip.block_time_ms,
-                now_ns=self._now.monotonic_ns,
-            )
-        except InvalidTransaction as refusal:
-            return "refused", refusal.code, refusal.detail
-        return ("known" if admission.status == "known" else "accepted"), "", ""
 
     # --- decisions, blocks, certificates ----------------------------------------------------------------------------
 
@@ -330,7 +312,9 @@ class Replica:
     def _on_tick(self) -> None:
         now_ns = self._now.monotonic_ns
         self.timers.start("tick", now_ns, TICK_NS)
-        self.pool.expire(now_ns, max(self.tip.block_time_ms, self._now.unix_ms))
+        # Our clock may be ahead of the network's by the bound that proposals are checked with, not by more.
+        latest_ms = self._now.unix_ms - self.epoch.parameters.clock_bound_ms
+        self.pool.expire(now_ns, max(self.tip.block_time_ms, latest_ms))
         forgotten = self.pool.drain_forgotten()
         if forgotten:
             self._outbox.now(actions.ForgetBodies(forgotten))

@@ -64,6 +64,7 @@ class ProposalDesk:
         self._wanted: dict[Digest, list[Digest]] = {}
         self._pinned: dict[Digest, Proposal] = {}
         self._building: set[int] = set()
+        self._proposal_seen_ns = 0
 
     # --- building ---------------------------------------------------------------------------------------------------
 
@@ -110,8 +111,13 @@ class ProposalDesk:
         return None
 
     def waiting_since(self, now: Now, age_ns: int) -> tuple[Transaction, ...]:
-        """Up to `FORWARD_MAX` proposable transactions, if the oldest has waited for that long."""
+        """Up to `FORWARD_MAX` proposable transactions, if the oldest has waited for that long.
+
+        While proposals keep coming, a queue is the likely reason, and four times as long is allowed.
+        """
         _, oldest_ns = self._pool.proposable()
+        if now.monotonic_ns - self._proposal_seen_ns < age_ns:
+            age_ns *= 4
         if oldest_ns is None or now.monotonic_ns - oldest_ns < age_ns:
             return ()
         return self._pool.select(
@@ -125,6 +131,7 @@ class ProposalDesk:
 
     def check_asked(self, ask: CheckProposal, now: Now) -> None:
         """Answer at once when all is here or the proposal is no good; else begin to look for its bodies."""
+        self._proposal_seen_ns = now.monotonic_ns
         digest = proposal_digest(ask.proposal.header)
         refusal = self._refusal(ask, now)
         if refusal is not None:
