@@ -211,6 +211,8 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     try:
         await wait_ready(processes)
         pids = [process.process.pid for process in processes]
+        if args.pin:
+            pin(pids)
         urls = [node.url for node in network.nodes]
         client = Client(urls, prepared, args.outstanding)
         timeout = aiohttp.ClientTimeout(total=120)
@@ -281,6 +283,7 @@ def report(
         "accounts": args.accounts,
         "rate_per_s": args.rate or None,
         "batch": args.batch,
+        "pinned": args.pin,
         "parameters_changed": dict(args.parameter),
         "outstanding_max": None if args.rate else args.outstanding,
         "transactions": done,
@@ -358,6 +361,15 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def pin(pids: list[int]) -> None:
+    """One core for each node and all its threads and workers, the cores in turn."""
+    cores = sorted(os.sched_getaffinity(0))
+    for number, pid in enumerate(pids):
+        for member in family(pid):
+            for task in Path(f"/proc/{member}/task").iterdir():
+                os.sched_setaffinity(int(task.name), {cores[number % len(cores)]})
+
+
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
@@ -382,6 +394,7 @@ def main() -> None:
         type=lambda text: (text.partition("=")[0], int(text.partition("=")[2])),
     )
     parser.add_argument("--folder", default=None, help="where to put the network")
+    parser.add_argument("--pin", action="store_true", help="give each node one core")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

@@ -82,7 +82,7 @@ def open_storage(config: NodeConfig, genesis: Genesis, executor: Executor) -> St
         votes,
         writer,
         LedgerReader(ledger, config.ledger.query_deadline_ms * NS_PER_MS),
-        Projector(ledger, executor.types, executor.event_types),
+        Projector(ledger, executor.types, executor.event_types, writer.tip),
         VoteLog(votes, genesis.hash),
     )
 

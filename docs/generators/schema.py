@@ -20,8 +20,8 @@ Hashes and addresses are 0x-hex text in the views and raw bytes in the tables. T
 """
 
 AMOUNTS = """Amounts have up to 256 bits: `NUMERIC(78, 0)` on Postgres, decimal text on SQLite, whose integers end
-at 2^63. There `CAST(amount AS INTEGER)` is exact below 9,223,372,036,854,775,808, and `ORDER BY length(balance),
-balance` sorts any.
+at 2^63. There `CAST(amount AS INTEGER)` is exact below 9,223,372,036,854,775,808, and
+`ORDER BY length(balance), balance` sorts any.
 """
 
 MEANINGS = {

@@ -20,6 +20,10 @@ from potchain.primitives import NS_PER_S
 
 SLICE_NS = 5_000_000
 """Longest stretch of history work between two looks at the queue."""
+HISTORY_BATCH = 500
+"""Inclusions without rows that are worth a slice at once."""
+HISTORY_DELAY_NS = 250_000_000
+"""How long fewer than that wait."""
 IDLE_S = 3_600.0
 """Sleep when nothing at all is due; anything that is put wakes the thread."""
 
@@ -45,6 +49,7 @@ class Bookkeeper:
         self._certified = certified
         self._failed = failed
         self._queue: queue.SimpleQueue[ExecutedBlock | BlockCertificate | None] = queue.SimpleQueue()
+        self._behind_since_ns = time.monotonic_ns()
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self.history_height = projector.height
         """History rows are complete up to here."""
@@ -76,8 +81,7 @@ class Bookkeeper:
                 self._write(items)
                 if stop:
                     return
-                behind = self.lag > 0 or self._projector.due_in_ns(time.monotonic_ns()) == 0
-                if behind and (not items or self.lag > self._lag_max):
+                if self._history_due_ns() == 0 and (not items or self.lag > self._lag_max):
                     self._project()
         except LedgerError as failure:
             self._failed(failure)
@@ -87,10 +91,8 @@ class Bookkeeper:
         if self.lag > self._lag_max:
             return items, False
         # With history to write, look and go on; without, sleep until something comes or waiting rows are due.
-        timeout_s = 0.0
-        if not self.lag:
-            due_ns = self._projector.due_in_ns(time.monotonic_ns())
-            timeout_s = IDLE_S if due_ns is None else due_ns / NS_PER_S
+        due_ns = self._history_due_ns()
+        timeout_s = IDLE_S if due_ns is None else due_ns / NS_PER_S
         while True:
             try:
                 item = self._queue.get(timeout=timeout_s) if timeout_s and not items else self._queue.get_nowait()
@@ -104,14 +106,32 @@ class Bookkeeper:
         blocks = [item for item in items if isinstance(item, ExecutedBlock)]
         certificates = tuple(item for item in items if isinstance(item, BlockCertificate))
         if blocks:
-            self._writer.apply(blocks)
-            self.lag = self._projector.lag()
+            self._writer.apply(blocks, certificates=certificates)
+            self._see_lag()
             self._applied(blocks[-1].height)
-        if certificates:
+        else:
             self._writer.store_certificates(certificates)
+        if certificates:
             self._certified(certificates)
+
+    def _history_due_ns(self) -> int | None:
+        """When there is history to write: 0 now, or in how many nanoseconds; None when nothing is left to do.
+
+        A few inclusions wait a little for company: a commit for each block would cost more than its rows.
+        """
+        now_ns = time.monotonic_ns()
+        if self.lag >= HISTORY_BATCH:
+            return 0
+        if self.lag:
+            return max(0, self._behind_since_ns + HISTORY_DELAY_NS - now_ns)
+        return self._projector.due_in_ns(now_ns)
+
+    def _see_lag(self) -> None:
+        before, self.lag = self.lag, self._projector.lag()
+        if not before:
+            self._behind_since_ns = time.monotonic_ns()
 
     def _project(self) -> None:
         self._projector.project(SLICE_NS, time.monotonic_ns)
         self.history_height = self._projector.height
-        self.lag = self._projector.lag()
+        self._see_lag()

@@ -29,6 +29,7 @@ class Journal:
         self.batch_of: dict[Digest, int] = {}
         """Body batch of each transaction that is still needed."""
         self._needed: dict[int, int] = {}
+        self._emptied: list[int] = []  # deleted with the next append: a commit of its own would cost as much again
 
     def restore(self, batches: dict[int, tuple[Digest, ...]]) -> None:
         """What the body log held at start."""
@@ -72,18 +73,16 @@ class Journal:
                 return
 
     def _write(self, items: list[JournalItem]) -> None:
+        for item in items:
+            if isinstance(item, ForgetBodies):
+                self._emptied.extend(self._forget(item.ids))
         persists = [item for item in items if isinstance(item, Persist)]
         if persists:
             self._append([item.batch for item in persists])
             self._persisted(persists[-1].token)
-        emptied = []
         for item in items:
             if isinstance(item, TruncateVotes):
                 self._log.truncate(item.stable, item.uncertified)
-            elif isinstance(item, ForgetBodies):
-                emptied.extend(self._forget(item.ids))
-        if emptied:
-            self._log.drop_batches(emptied)
 
     def _append(self, batches: list[DurableBatch]) -> None:
         bodies = [body for batch in batches for body in batch.bodies]
@@ -93,7 +92,9 @@ class Journal:
             guard=[entry for batch in batches for entry in batch.guard],
             proposals=[proposal for batch in batches for proposal in batch.proposals],
             bodies=[body.raw for body in bodies],
+            dropped=self._emptied,
         )
+        self._emptied = []
         if number is not None:
             self._remember(number, tuple(body.id for body in bodies))
 

@@ -53,8 +53,18 @@ _decode_changes = msgspec.msgpack.Decoder(StateChanges).decode
 class Projector:
     """Projects one ledger; called by the thread that writes it."""
 
-    def __init__(self, database: Database, types: TransactionTypes, event_types: Mapping[str, type[EventData]]) -> None:
-        """`database` has its tables already; `event_types` by `Event.kind`."""
+    def __init__(
+        self,
+        database: Database,
+        types: TransactionTypes,
+        event_types: Mapping[str, type[EventData]],
+        tip: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        """`database` has its tables already; `event_types` by `Event.kind`.
+
+        `tip` tells the height and the count of inclusions of the ledger without a query, where the writer is at hand.
+        """
+        self._tip = tip
         self._database = database
         self._deriver = HistoryDeriver(types, event_types)
         self._inclusion_ns = 15_000
@@ -218,6 +228,9 @@ class Projector:
         self._read_tip()
 
     def _read_tip(self) -> None:
+        if self._tip is not None:
+            self._tip_height, self._tip_total = self._tip()
+            return
         with self._database.read(None) as connection:
             row = connection.exec_driver_sql(
                 "SELECT height, tx_total FROM blocks ORDER BY height DESC LIMIT 1"

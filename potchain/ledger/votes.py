@@ -142,9 +142,11 @@ class VoteLog:
         guard: Sequence[GuardEntry] = (),
         proposals: Sequence[Proposal] = (),
         bodies: Sequence[bytes] = (),
+        dropped: Sequence[int] = (),
     ) -> int | None:
         """Make all of it durable in one transaction; the id of the batch that the bodies make, None without bodies.
 
+        `dropped`: batches of bodies to delete on this occasion, as `drop_batches` does.
         A message or guard entry that is there already stays as it is. Raises LedgerError, with nothing kept, when the
         database fails or a guard entry contradicts a durable one.
         """
@@ -161,6 +163,7 @@ class VoteLog:
                 blob = encode(Bodies(tuple(bodies)))
                 insert_rows(connection, schema.pool_bodies, [_sealed((batch_id, self._log, blob))])
             self._append_guard(connection, guard)
+            delete_rows(connection, schema.pool_bodies, [(id_,) for id_ in dropped])
         self._marks = marks
         self._next_record += len(records)
         self._next_message += len(messages)

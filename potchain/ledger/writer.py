@@ -42,6 +42,10 @@ class LedgerWriter:
         """Its hash."""
         return self._hash
 
+    def tip(self) -> tuple[int, int]:
+        """Highest durable block, and the count of inclusions up to it."""
+        return self._height, self._total
+
     def initialise(
         self, genesis: Genesis, genesis_header: BlockHeader, state_records: Iterable[tuple[bytes, bytes]]
     ) -> bool:
@@ -65,8 +69,15 @@ class LedgerWriter:
             self._read_tip(connection)
         return created
 
-    def apply(self, blocks: Sequence[ExecutedBlock], epochs: Sequence[Epoch] = ()) -> None:
+    def apply(
+        self,
+        blocks: Sequence[ExecutedBlock],
+        epochs: Sequence[Epoch] = (),
+        certificates: Sequence[BlockCertificate] = (),
+    ) -> None:
         """The decide transaction: consecutive blocks above the tip, and epochs that they name.
+
+        `certificates` are those of earlier blocks that happen to be ready: they share the commit.
 
         All are durable when it returns. Raises LedgerError when one does not follow the tip or the database fails;
         nothing is stored then.
@@ -88,10 +99,17 @@ class LedgerWriter:
         with self._database.write() as connection:
             insert_rows(connection, schema.blocks, rows)
             insert_rows(connection, schema.epochs, [_epoch_row(epoch) for epoch in epochs])
+            upsert_rows(connection, schema.block_certificates, self._certificate_rows(certificates), ())
         self._height, self._hash, self._total = height, parent, total
 
     def store_certificates(self, certificates: Sequence[BlockCertificate]) -> None:
         """Keep block certificates of stored blocks, already verified; one that is there stays as it is."""
+        rows = self._certificate_rows(certificates)
+        if rows:
+            with self._database.write() as connection:
+                upsert_rows(connection, schema.block_certificates, rows, ())
+
+    def _certificate_rows(self, certificates: Sequence[BlockCertificate]) -> list[Row]:
         rows: list[Row] = []
         for certificate in certificates:
             if not 0 < certificate.height <= self._height:
@@ -100,9 +118,7 @@ class LedgerWriter:
                 )
             data = encode(certificate)
             rows.append((certificate.height, certificate_checksum(data), data))
-        if rows:
-            with self._database.write() as connection:
-                upsert_rows(connection, schema.block_certificates, rows, ())
+        return rows
 
     def _write_genesis(
         self,

@@ -222,7 +222,10 @@ class Replica:
             if status == "accepted":
                 admitted.append(transaction)
             outcomes.append((transaction.id, status, code, detail))
-        self._outbox.persist(bodies=tuple(admitted))
+        if event.ticket is None:
+            self._outbox.persist_in_company(tuple(admitted))
+        else:
+            self._outbox.persist(bodies=tuple(admitted))
         for transaction in event.transactions:
             if self.desk.is_wanted(transaction.id):
                 self.desk.body_arrived(transaction)
@@ -312,6 +315,7 @@ class Replica:
     def _on_tick(self) -> None:
         now_ns = self._now.monotonic_ns
         self.timers.start("tick", now_ns, TICK_NS)
+        self._outbox.flush()
         # Our clock may be ahead of the network's by the bound that proposals are checked with, not by more.
         latest_ms = self._now.unix_ms - self.epoch.parameters.clock_bound_ms
         self.pool.expire(now_ns, max(self.tip.block_time_ms, latest_ms))

@@ -27,6 +27,7 @@ class Outbox:
         self._messages: list[ConsensusMessage] = []
         self._bodies: list[Transaction] = []
         self._proposals: list[Proposal] = []
+        self._waiting_bodies: list[Transaction] = []
         self._following: list[Held] = []
         self._barriers: deque[tuple[int, list[Held]]] = deque()
         self._token = 0
@@ -51,6 +52,16 @@ class Outbox:
         self._bodies.extend(bodies)
         self._proposals.extend(proposals)
 
+    def persist_in_company(self, bodies: tuple[Transaction, ...]) -> None:
+        """Add bodies to whatever is made durable next: nobody was promised anything, and a vote that needs them comes
+        with a batch of its own. `flush` ends the wait."""
+        self._waiting_bodies.extend(bodies)
+
+    def flush(self) -> None:
+        """Make durable what waits for company."""
+        self._bodies.extend(self._waiting_bodies)
+        self._waiting_bodies = []
+
     def then(self, held: Held) -> None:
         """Let something follow once all that was to be durable before it is."""
         self._following.append(held)
@@ -74,6 +85,8 @@ class Outbox:
         # A continuation may itself persist and hold more; go on until nothing is left to place.
         while self._following or self._records or self._messages or self._bodies or self._proposals:
             following, self._following = self._following, []
+            if self._records or self._messages or self._bodies or self._proposals:
+                self.flush()
             batch = DurableBatch(
                 tuple(self._records), tuple(self._messages), tuple(self._bodies), tuple(self._proposals)
             )

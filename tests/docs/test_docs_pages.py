@@ -153,6 +153,16 @@ def test_every_file_that_is_named_exists() -> None:
         assert (ROOT / "potchain" / name).exists(), name
 
 
+def test_every_log_event_that_is_explained_is_written_somewhere() -> None:
+    table = text_of("how-to/operate.md").split("## Logs", 1)[1].split("\n## ", 1)[0]
+    events = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "potchain").rglob("*.py"))
+    assert len(events) > 5
+    for event in events:
+        words = event.removesuffix(" ...").removeprefix("signer: ")
+        assert words in sources, f"no log line says {words!r}"
+
+
 def test_the_glossary_has_every_word_of_the_thresholds() -> None:
     page = text_of("explanation/glossary.md")
     assert all(f"**{word}" in page or f", {word}**" in page for word in ("quorum", "weak quorum", "final", "decided"))
