@@ -62,6 +62,9 @@ class SignedTransaction(Canonical, frozen=True):
     signature: Signature65
 
 
+_decode_signed = msgspec.msgpack.Decoder(SignedTransaction).decode
+
+
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """A parsed transaction. Its signature may not have been checked yet: `TransactionTypes.check_signature`."""
 
@@ -122,6 +125,8 @@ class TransactionKind:
     def __init__(self, body_type: type[TransactionBody]) -> None:
         self.name = body_type.__name__
         self.body_type = body_type
+        self.decode: Callable[[bytes], TransactionBody] = msgspec.msgpack.Decoder(body_type).decode
+        """A body from bytes that are known to be canonical."""
         self.members = members_of(body_type)
         declared = ",".join(f"{member.type} {member.name}" for member in self.members)
         self.encode_type = f"{self.name}({declared})"
@@ -162,6 +167,11 @@ class TransactionTypes:
         except CodecError as fault:
             raise InvalidTransaction("malformed", str(fault)) from None
         return self._transaction(kind, body, signed.signature, raw)
+
+    def body_of(self, raw: bytes) -> TransactionBody:
+        """The body of a transaction that was parsed before: nothing is checked or hashed again."""
+        signed = _decode_signed(raw)
+        return self.kinds[signed.kind].decode(signed.body)
 
     def assemble(self, body: TransactionBody, signature: bytes) -> Transaction:
         """A transaction from a body and a signature, signature unchecked. Raises InvalidTransaction."""

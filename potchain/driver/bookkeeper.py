@@ -1,8 +1,8 @@
 """The ledger's thread: blocks and certificates first, history rows while there is nothing else to do.
 
 Blocks that queued up while one commit ran share the next (group commit). History rows are filled in slices of a few
-milliseconds between them, so a decide transaction never waits long; when history lags by more than its bound, it goes
-first until it has caught up.
+milliseconds between them, so a decide transaction never waits long; while a node is busy it writes few of them, the
+more the further it lags, and when history lags by more than its bound it goes first until it has caught up.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ HISTORY_BATCH = 500
 """Inclusions without rows that are worth a slice at once."""
 HISTORY_DELAY_NS = 250_000_000
 """How long fewer than that wait."""
+BUSY_NS = 250_000_000
+"""A node that applied a block so recently is busy."""
+BUSY_PAUSES = 40
+"""While busy and hardly behind, a slice is followed by a pause of that many times its length."""
 IDLE_S = 3_600.0
 """Sleep when nothing at all is due; anything that is put wakes the thread."""
 
@@ -49,7 +53,8 @@ class Bookkeeper:
         self._certified = certified
         self._failed = failed
         self._queue: queue.SimpleQueue[ExecutedBlock | BlockCertificate | None] = queue.SimpleQueue()
-        self._behind_since_ns = time.monotonic_ns()
+        self._behind_since_ns = self._applied_ns = self._sliced_ns = time.monotonic_ns()
+        self._slice_ns = 0
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self.history_height = projector.height
         """History rows are complete up to here."""
@@ -81,7 +86,7 @@ class Bookkeeper:
                 self._write(items)
                 if stop:
                     return
-                if self._history_due_ns() == 0 and (not items or self.lag > self._lag_max):
+                if not items and self._history_due_ns() == 0:
                     self._project()
         except LedgerError as failure:
             self._failed(failure)
@@ -107,6 +112,7 @@ class Bookkeeper:
         certificates = tuple(item for item in items if isinstance(item, BlockCertificate))
         if blocks:
             self._writer.apply(blocks, certificates=certificates)
+            self._applied_ns = time.monotonic_ns()
             self._see_lag()
             self._applied(blocks[-1].height)
         else:
@@ -120,11 +126,16 @@ class Bookkeeper:
         A few inclusions wait a little for company: a commit for each block would cost more than its rows.
         """
         now_ns = time.monotonic_ns()
-        if self.lag >= HISTORY_BATCH:
-            return 0
-        if self.lag:
+        if not self.lag:
+            return self._projector.due_in_ns(now_ns)
+        if self.lag < HISTORY_BATCH:
             return max(0, self._behind_since_ns + HISTORY_DELAY_NS - now_ns)
-        return self._projector.due_in_ns(now_ns)
+        if now_ns - self._applied_ns >= BUSY_NS:
+            return 0
+        # While decisions keep coming, history takes a share of the time that grows with its lag: a small one at first,
+        # since rows written beside a busy event loop cost twice as much as later; all of it at the bound.
+        pause_ns = self._slice_ns * BUSY_PAUSES * max(0, self._lag_max - self.lag) // self._lag_max
+        return max(0, self._sliced_ns + pause_ns - now_ns)
 
     def _see_lag(self) -> None:
         before, self.lag = self.lag, self._projector.lag()
@@ -132,6 +143,9 @@ class Bookkeeper:
             self._behind_since_ns = time.monotonic_ns()
 
     def _project(self) -> None:
+        began_ns = time.monotonic_ns()
         self._projector.project(SLICE_NS, time.monotonic_ns)
+        self._sliced_ns = time.monotonic_ns()
+        self._slice_ns = self._sliced_ns - began_ns
         self.history_height = self._projector.height
         self._see_lag()

@@ -77,6 +77,10 @@ class Observer(Protocol):
         """Every block up to here is durable."""
         ...
 
+    def history_reached(self, height: int) -> None:
+        """History rows up to here can be read."""
+        ...
+
     def certificates_stored(self, certificates: tuple[BlockCertificate, ...]) -> None:
         """These blocks are final."""
         ...
@@ -274,6 +278,7 @@ class Driver:
 
     def _applied(self, height: int) -> None:
         self._observer.blocks_applied(height)
+        self._observer.history_reached(self._bookkeeper.history_height)
         self.post(Applied(height))
 
     def _certified(self, certificates: tuple[BlockCertificate, ...]) -> None:

@@ -17,14 +17,29 @@ from potchain.ledger.history import history_addresses
 from potchain.ledger.stored import BlockContents
 from potchain.transactions import TransactionTypes
 
+_ADDRESS_BYTES = 20
+_INDEX_BITS = 20
+
 
 class _Recent(msgspec.Struct):
     height: int
     ids: tuple[bytes, ...]
-    bodies: tuple[bytes, ...]
-    statuses: tuple[str, ...]
-    addresses: tuple[tuple[bytes, ...], ...] | None = None
-    """Per inclusion; derived when somebody asks for a history, which is rare beside blocks."""
+    addresses: bytes
+    """Of every inclusion its addresses, one after the other, filled up to the same number of them with zeros."""
+    slots: int
+    """Addresses for each inclusion."""
+
+    def mentions(self, address: bytes) -> list[int]:
+        """Indexes of the inclusions that name the address."""
+        found: list[int] = []
+        at = self.addresses.find(address)
+        while at >= 0:
+            if at % _ADDRESS_BYTES == 0:
+                index = at // (_ADDRESS_BYTES * self.slots)
+                if not found or found[-1] != index:
+                    found.append(index)
+            at = self.addresses.find(address, at + 1)
+        return found
 
 
 class _HeightWait(msgspec.Struct):
@@ -43,7 +58,7 @@ class RecentBlocks:
         self.certified = certified
         self._executed: deque[ExecutedBlock] = deque()
         self._recent: deque[_Recent] = deque()
-        self._places: dict[bytes, tuple[int, int]] = {}
+        self._places: dict[bytes, int] = {}  # one integer for (height, index): there may be hundreds of thousands
         self._certified_ahead: set[int] = set()
         self._height_waits: list[_HeightWait] = []
         self._transaction_waits: dict[bytes, list[asyncio.Future[int]]] = {}
@@ -77,7 +92,7 @@ class RecentBlocks:
         while self._recent and self._recent[0].height <= height:
             gone = self._recent.popleft()
             for transaction_id in gone.ids:
-                if self._places.get(transaction_id, (0, 0))[0] <= gone.height:
+                if self._places.get(transaction_id, 0) >> _INDEX_BITS <= gone.height:
                     self._places.pop(transaction_id, None)
 
     def is_certified(self, height: int) -> bool:
@@ -88,19 +103,14 @@ class RecentBlocks:
 
     def place_of(self, transaction_id: bytes) -> tuple[int, int] | None:
         """(height, index) of the executed inclusion."""
-        return self._places.get(transaction_id)
+        place = self._places.get(transaction_id)
+        return None if place is None else (place >> _INDEX_BITS, place & (1 << _INDEX_BITS) - 1)
 
     def history_of(self, address: bytes) -> tuple[tuple[int, int], ...]:
         """(height, index) of the address's inclusions, newest first."""
-        found = []
-        for block in self._recent:
-            if block.addresses is None:
-                block.addresses = tuple(
-                    history_addresses(self._types.parse(raw).body, status)
-                    for raw, status in zip(block.bodies, block.statuses, strict=True)
-                )
-            found += [(block.height, index) for index, named in enumerate(block.addresses) if address in named]
-        return tuple(reversed(found))
+        return tuple(
+            (block.height, index) for block in reversed(self._recent) for index in reversed(block.mentions(address))
+        )
 
     @property
     def count(self) -> int:
@@ -149,12 +159,14 @@ class RecentBlocks:
                         future.set_result(block.height)
 
     def _index(self, height: int, ids: Sequence[bytes], bodies: Sequence[bytes], receipts: Sequence[Receipt]) -> None:
-        for index, receipt in enumerate(receipts):
+        named = []
+        for index, (raw, receipt) in enumerate(zip(bodies, receipts, strict=True)):
+            named.append(history_addresses(self._types.body_of(raw), receipt.status))
             if receipt.status != SKIPPED:
-                self._places[ids[index]] = (height, index)
-        self._recent.append(
-            _Recent(height, tuple(ids), tuple(bodies), tuple([receipt.status for receipt in receipts]))
-        )
+                self._places[ids[index]] = height << _INDEX_BITS | index
+        slots = max(map(len, named), default=0) or 1
+        addresses = b"".join([b"".join(each).ljust(_ADDRESS_BYTES * slots, b"\x00") for each in named])
+        self._recent.append(_Recent(height, tuple(ids), addresses, slots))
 
     def _wake(self) -> None:
         still = []

@@ -38,7 +38,7 @@ BATCH_ROWS_MAX = 50_000
 """Keyed rows that wait in memory, about 200 bytes each."""
 BATCH_BLOCKS_MAX = 1_024
 """Blocks whose keyed rows wait in memory; a restart derives them again."""
-FLUSH_AFTER_NS = 5 * NS_PER_S
+FLUSH_AFTER_NS = 2 * NS_PER_S
 """How long keyed rows wait for company."""
 
 _UNHURRIED_NS = 100 * NS_PER_MS

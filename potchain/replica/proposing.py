@@ -21,11 +21,11 @@ from potchain.replica.outbox import Outbox
 from potchain.replica.wire import FETCH_IDS_MAX, FetchBodies
 from potchain.transactions import Transaction
 
-FETCH_GRACE_NS = 30 * NS_PER_MS
-"""Bodies are usually on their way by gossip: wait this long before asking for them."""
+FETCH_GRACE_NS = 250 * NS_PER_MS
+"""Bodies are usually on their way by gossip, or wait for their signature check: wait this long before asking."""
 FORWARD_MAX = 200
 """Transactions forwarded to a primary that seems not to have them, per tick."""
-FETCH_RETRY_NS = 250 * NS_PER_MS
+FETCH_RETRY_NS = 500 * NS_PER_MS
 """Then ask another holder after this long."""
 
 
