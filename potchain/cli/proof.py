@@ -30,6 +30,7 @@ def verify(proof: Path, genesis: Path, as_json: bool) -> None:
     from potchain.proofs import proof_from_json, verify_state_proof, verify_transaction_proof
     from potchain.registry import load_plugins
     from potchain.transactions import TransactionTypes
+    from potchain.typed_data import JsonObject, struct_to_json
 
     agreed = parse_genesis(genesis.read_bytes(), str(genesis))
     try:
@@ -40,11 +41,11 @@ def verify(proof: Path, genesis: Path, as_json: bool) -> None:
     if isinstance(claimed, TransactionProof):
         types = TransactionTypes(load_plugins().body_types(), agreed.hash)
         inclusion = verify_transaction_proof(claimed, agreed, types, lambda n: Quorum(n).quorum)
-        result = {
+        result: JsonObject = {
             "proof": "transaction",
             "transaction_id": "0x" + inclusion.transaction.id.hex(),
             "kind": inclusion.transaction.kind,
-            "sender": "0x" + inclusion.transaction.sender.hex(),
+            "message": struct_to_json(inclusion.transaction.body),
             "height": inclusion.header.height,
             "index": claimed.index,
             "status": inclusion.receipt.status,
@@ -59,4 +60,6 @@ def verify(proof: Path, genesis: Path, as_json: bool) -> None:
             "key": "0x" + record.key.hex(),
             "value": None if record.value is None else "0x" + record.value.hex(),
         }
-    emit(result, as_json, ["the proof holds", *aligned(list(result.items()))])
+    rows = [(name, value) for name, value in result.items() if name != "message"]
+    rows += list(result.get("message", {}).items())
+    emit(result, as_json, ["the proof holds", *aligned(rows)])

@@ -263,6 +263,3 @@ def _check(config: NodeConfig) -> None:
     port = config.api.port
     if config.transport.listen_port == port != 0:
         raise ConfigError(f"transport.listen_port and api.port are both {port}; choose two")
-    for setting in config.settings:
-        if isinstance(setting.value, int) and setting.value < 0:
-            raise ConfigError(f"{setting.key} is {setting.value}; it must not be negative")

@@ -69,7 +69,7 @@ def test_variables_take_the_type_of_their_setting(tmp_path: Path) -> None:
         ("[pool]\ncount_mx = 5\n", r"pool has no key 'count_mx' \(did you mean 'count_max'\?\)"),
         ('[api]\nport = "80"\n', r"api\.port: Expected `int`, got `str`"),
         ("[api]\nport = 70000\n", r"api\.port: Expected `int` <= 65535"),
-        ("[pool]\ncount_max = -1\n", r"pool\.count_max is -1; it must not be negative"),
+        ("[pool]\ncount_max = -1\n", r"pool\.count_max: Expected `int` >= 1"),
         ('[ledger]\nstart_check = "none"\n', r"ledger\.start_check: Invalid enum value 'none'"),
         ("[consensus.pbtf]\nx = 1\n", r"\[consensus\.pbtf\] belongs to nothing.*did you mean 'pbft'"),
         ('[[peers]]\nname = "a"\nhost = "b"\n', r"peers\[0\]: Object missing required field `port`"),

@@ -40,7 +40,7 @@ def words_of(line: str) -> list[str]:
     return words if len(assigned) == len(words) else [word for word in words if not ASSIGNMENT.match(word)]
 
 
-def check_potchain(words: list[str]) -> None:
+def check_potchain(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Walk down to the command and let click parse what follows; a file need not exist."""
     command: click.Command = potchain
     context = click.Context(command, info_name="potchain")
@@ -51,7 +51,7 @@ def check_potchain(words: list[str]) -> None:
         context = click.Context(command, info_name=command.name, parent=context)
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):
-            parameter.type = click.Path()
+            monkeypatch.setattr(parameter, "type", click.Path())
         elif parameter.type.name in ("address", "hash"):
             words = [VALUES[parameter.type.name] if word in ("VALUE", "$TO") else word for word in words]
     command.make_context(command.name, words, parent=context.parent)
@@ -69,12 +69,7 @@ def test_command_lines_can_be_run(page: str, line: str, monkeypatch: pytest.Monk
     words = words_of(line)
     program = words[0]
     if program == "potchain":
-        command_types = [(each, each.type) for each in parameters()]
-        try:
-            check_potchain(words[1:])
-        finally:
-            for parameter, kind in command_types:
-                parameter.type = kind
+        check_potchain(words[1:], monkeypatch)
     elif program == "make":
         assert words[1] in TARGETS
         assert all(ASSIGNMENT.match(word) for word in words[2:])
@@ -83,20 +78,7 @@ def test_command_lines_can_be_run(page: str, line: str, monkeypatch: pytest.Monk
     else:
         assert program in OTHERS or all(ASSIGNMENT.match(word) for word in words), f"{page}: what is {program}?"
     for inner in re.findall(r"\$\((potchain [^)]*)\)", line):
-        check_potchain(shlex.split(inner)[1:])
-
-
-def parameters() -> list[click.Parameter]:
-    found: list[click.Parameter] = []
-    waiting: list[click.Command] = [potchain]
-    while waiting:
-        command = waiting.pop()
-        found += command.params
-        if isinstance(command, click.Group):
-            context = click.Context(command)
-            inner = [command.get_command(context, name) for name in command.list_commands(context)]
-            waiting += [each for each in inner if each is not None]
-    return found
+        check_potchain(shlex.split(inner)[1:], monkeypatch)
 
 
 def test_the_readme_has_the_two_commands_first() -> None:
