@@ -1,5 +1,6 @@
-"""What peers send that carries signatures of others: parsed and checked before the replica sees it.
+"""What peers send that carries signatures: parsed and checked before the replica sees it.
 
+A vote's own signature is checked in place: handing it to a thread costs more than the check (docs/adr).
 Transactions go to the worker processes. Blocks and certificates of catch-up are checked on a thread: they are few and
 large, and nobody waits for them but this node.
 """
@@ -8,16 +9,27 @@ from __future__ import annotations
 
 import asyncio
 
-from potchain.blocks import BlockCertificate, SyncBlock, proposal_digest, verify_block_certificate
-from potchain.consensus.interface import EngineFactory
+from potchain.blocks import (
+    BLOCK_VOTE,
+    BlockCertificate,
+    SyncBlock,
+    proposal_digest,
+    verify_block_certificate,
+    vote_bytes,
+)
+from potchain.consensus.interface import ConsensusMessage, EngineFactory
 from potchain.consensus.quorum import Quorum
+from potchain.crypto import verify_vote
 from potchain.driver.verifier import Verifier
-from potchain.errors import InvalidProof, InvalidTransaction
+from potchain.errors import CodecError, InvalidProof, InvalidTransaction
 from potchain.genesis import Epoch
 from potchain.primitives import NodeId
 from potchain.replica import Replica
 from potchain.replica.actions import BlocksVerified, CertificatesVerified
 from potchain.transactions import Transaction, TransactionTypes
+
+NestedSignatures = tuple[tuple[NodeId, bytes, bytes], ...]
+"""Signer, signed bytes, signature; as `EngineFactory.signed_parts` gives them."""
 
 
 class Incoming:
@@ -27,6 +39,34 @@ class Incoming:
         self._types = types
         self._engine = engine
         self._verifier = verifier
+
+    def message(self, message: ConsensusMessage, replica: Replica) -> tuple[NestedSignatures, str | None]:
+        """Check a consensus message's own signature, in place; signatures nested in it, and a fault of the sender."""
+        epoch = replica.epoch
+        key = epoch.keys.get(NodeId(message.sender))
+        if key is None or message.epoch != epoch.number:
+            return (), f"{message.kind} by a stranger or of epoch {message.epoch}"
+        signed = vote_bytes(
+            replica.genesis.hash,
+            message.epoch,
+            message.kind,
+            message.view,
+            message.sequence,
+            message.digest,
+            message.sender,
+        )
+        if not verify_vote(key, signed, message.signature):
+            return (), f"bad signature on {message.kind}"
+        if message.kind == BLOCK_VOTE:
+            return (), "a block vote with a body" if message.body else None
+        try:
+            return self._engine.signed_parts(message, replica.genesis.hash), None
+        except CodecError as fault:
+            return (), str(fault)
+
+    async def nested(self, nested: NestedSignatures, replica: Replica) -> str | None:
+        """Check the signatures inside a message, off the loop; the first that is no good, in words."""
+        return await asyncio.to_thread(_nested_fault, nested, replica.epoch)
 
     async def transactions(
         self, raws: tuple[bytes, ...], replica: Replica
@@ -101,6 +141,14 @@ class Incoming:
             if block.block_certificate.height != header.sequence:
                 raise InvalidProof("its block certificate is for another height")
             _check_certificate(block.block_certificate, genesis_hash, epoch)
+
+
+def _nested_fault(nested: NestedSignatures, epoch: Epoch) -> str | None:
+    for signer, signed, signature in nested:
+        key = epoch.keys.get(signer)
+        if key is None or not verify_vote(key, signed, signature):
+            return f"bad signature inside, by {epoch.name_of(signer)}"
+    return None
 
 
 def _check_certificate(certificate: BlockCertificate, genesis_hash: bytes, epoch: Epoch) -> None:

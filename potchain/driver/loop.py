@@ -16,12 +16,11 @@ from typing import Any, Protocol
 
 import structlog
 
-from potchain.blocks import BlockCertificate, ExecutedBlock, vote_bytes
+from potchain.blocks import BlockCertificate, ExecutedBlock
 from potchain.consensus.interface import ConsensusMessage, Misbehaviour
-from potchain.crypto import verify_vote
 from potchain.driver.bookkeeper import Bookkeeper
 from potchain.driver.clock import Clock
-from potchain.driver.incoming import Incoming
+from potchain.driver.incoming import Incoming, NestedSignatures
 from potchain.driver.journal import Journal
 from potchain.errors import CodecError, LedgerError
 from potchain.ledger.reader import LedgerReader
@@ -300,24 +299,20 @@ class Driver:
     # --- from peers -------------------------------------------------------------------------------------------------
 
     def _consensus_message(self, peer: NodeId, message: ConsensusMessage) -> None:
-        epoch = self.replica.epoch
-        key = epoch.keys.get(NodeId(message.sender))
-        if key is None or message.epoch != epoch.number:
-            self._transport.misbehaved(peer, f"{message.kind} by a stranger or of epoch {message.epoch}")
-            return
-        signed = vote_bytes(
-            self.replica.genesis.hash,
-            message.epoch,
-            message.kind,
-            message.view,
-            message.sequence,
-            message.digest,
-            message.sender,
-        )
-        if not verify_vote(key, signed, message.signature):
-            self._transport.misbehaved(peer, f"bad signature on {message.kind}")
-            return
-        self.post(FrameReceived(peer, message))
+        nested, fault = self._incoming.message(message, self.replica)
+        if fault:
+            self._transport.misbehaved(peer, fault)
+        elif nested:
+            self._spawn(self._nested(peer, message, nested))
+        else:
+            self.post(FrameReceived(peer, message))
+
+    async def _nested(self, peer: NodeId, message: ConsensusMessage, nested: NestedSignatures) -> None:
+        fault = await self._incoming.nested(nested, self.replica)
+        if fault:
+            self._transport.misbehaved(peer, f"{message.kind}: {fault}")
+        else:
+            self.post(FrameReceived(peer, message))
 
     async def _transactions(self, peer: NodeId, frame: wire.Gossip | wire.BodiesAnswer) -> None:
         verified, fault = await self._incoming.transactions(frame.transactions, self.replica)
