@@ -244,8 +244,6 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         result["state_roots_equal"] = len({entry["state_root"] for entry in status}) == 1
         result["resident_mb_at_end"] = [round(sum(resident(pid) for pid in family(pid)) / 2**20) for pid in pids]
         result["resident_mb_node_process"] = [round(resident(pid) / 2**20) for pid in pids]
-        if not args.rate:
-            result["cpu_ms_per_empty_block"] = None
     finally:
         stop_processes(processes)
     if args.restart:
@@ -298,6 +296,7 @@ def report(
         "signature_bound_per_s": round(bound),
         "ratio_to_signature_bound": round(done / seconds / bound, 3),
         "cpu_us_per_tx_per_validator": round(cpu, 1),
+        "cpu_ms_per_block_per_validator": round(cpu * done / max(1, len(client.blocks)) / 1e3, 2),
         "cpu_us_by_stage": {"signature workers": round(workers, 1), **stages},
         "cpu_us_per_tx_client": round(client_cpu / done * 1e6, 1),
     }

@@ -71,6 +71,16 @@ def null_request(genesis_hash: bytes, epoch: int, sequence: int) -> Proposal:
     return build_proposal(genesis_hash, epoch, sequence, 0, NodeId(b""), ())
 
 
+def lists_its_ids(proposal: Proposal) -> bool:
+    """Whether the ids are those that the header, and with it the digest, stands for. A digest that a quorum signed
+    says nothing of ids that came with it from elsewhere."""
+    header = proposal.header
+    if not header.proposer:
+        return proposal == null_request(header.genesis_hash, header.epoch, header.sequence)
+    ids = proposal.transaction_ids
+    return header.tx_count == len(ids) and header.tx_root == merkle.root(ids)
+
+
 def proposal_digest(header: ProposalHeader) -> Digest:
     """The digest that consensus votes on. A null request's covers only its place."""
     if not header.proposer:

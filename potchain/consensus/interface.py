@@ -11,7 +11,7 @@ Same boot and same events give byte-identical effects. The host keeps these rule
 (e) a timer carries a generation; the firing of a cancelled or replaced one never reaches the engine;
 (f) a message from a peer never raises: it comes out as `Discard`. An exception out of `step` is a bug;
 (g) every buffer is bounded and its size is in `status()`;
-(h) the host re-sends the engine's own undecided messages, byte for byte, when there is no progress.
+(h) without progress the host re-sends the engine's own messages, byte for byte, until their height is final here.
 
 Legal calls: `create`, then `step(Started)`, then `step` with any other event in any order; `status`, `dump` at any time
 between steps. `verify` and `signed_parts` are pure functions that may run on other threads.

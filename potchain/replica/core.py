@@ -307,7 +307,7 @@ class Replica:
     def _on_connected(self, peer: NodeId) -> None:
         self._connected[peer] = None
         self._outbox.then(actions.Transmit(peer, self._progress_frame()))
-        self._own.resend(peer, self.tip.height)
+        self._own.resend(peer, self.certifier.certified)
 
     def _progress_frame(self) -> wire.PeerProgress:
         return wire.PeerProgress(self.applied, self.certifier.certified, self.engine.status().low_water_mark)
@@ -326,7 +326,7 @@ class Replica:
         if not self.has_work and not self.catch_up.best_height > self.tip.height:
             self.progress_ns = now_ns
         elif now_ns - self.progress_ns >= TICK_NS:
-            self._own.resend(None, self.tip.height)
+            self._own.resend(None, self.certifier.certified)
             self._exchange.fetch_again()
             self._ask_for_blocks(stuck=True)
             wanted = self.catch_up.certificates_wanted(self.certifier.certified, self.applied)

@@ -61,10 +61,14 @@ class OwnMessages:
         """The own vote on that block, if it is kept."""
         return self._kept.get((height, 0, BLOCK_VOTE))
 
-    def resend(self, to: NodeId | None, executed: int) -> None:
-        """Send again what is not decided yet, and block votes that still lack a certificate (host rule (h))."""
+    def resend(self, to: NodeId | None, certified: int) -> None:
+        """Send again what belongs to no final height yet, block votes among it (host rule (h)).
+
+        That this node has executed a height is no reason to stop: until it is final, others may lack these very
+        commits, and no peer could tell that there is a block to fetch.
+        """
         for (sequence, _, kind), message in self._kept.items():
-            if kind == BLOCK_VOTE or sequence == 0 or sequence > executed:
+            if kind == BLOCK_VOTE or sequence == 0 or sequence > certified:
                 self._outbox.then(Transmit(to, message))
 
     def certified(self, height: int) -> None:
