@@ -71,22 +71,29 @@ def null_request(genesis_hash: bytes, epoch: int, sequence: int) -> Proposal:
     return build_proposal(genesis_hash, epoch, sequence, 0, NodeId(b""), ())
 
 
-def lists_its_ids(proposal: Proposal) -> bool:
-    """Whether the ids are those that the header, and with it the digest, stands for. A digest that a quorum signed
-    says nothing of ids that came with it from elsewhere."""
-    header = proposal.header
-    if not header.proposer:
-        return proposal == null_request(header.genesis_hash, header.epoch, header.sequence)
-    ids = proposal.transaction_ids
-    return header.tx_count == len(ids) and header.tx_root == merkle.root(ids)
-
-
 def proposal_digest(header: ProposalHeader) -> Digest:
     """The digest that consensus votes on. A null request's covers only its place."""
     if not header.proposer:
         place = header.epoch.to_bytes(8, "big") + header.sequence.to_bytes(8, "big")
         return digest_of(NULL_TAG, header.genesis_hash + place)
     return digest_of(PROPOSAL_TAG, encode(header))
+
+
+def proposal_fault(proposal: Proposal) -> str | None:
+    """Why the digest of this header would not commit to these ids and fields; None when it does.
+
+    Whoever takes a proposal from a peer because of its digest asks this first: the digest covers the header, the header
+    the ids only through `tx_root`, and a null request's digest covers nothing but its place.
+    """
+    header = proposal.header
+    if not header.proposer:
+        expected = null_request(header.genesis_hash, header.epoch, header.sequence)
+        return None if proposal == expected else "a null request with anything in it"
+    if header.tx_count != len(proposal.transaction_ids):
+        return f"{len(proposal.transaction_ids)} ids, the header counts {header.tx_count}"
+    if header.tx_root != merkle.root(proposal.transaction_ids):
+        return "its ids are not those under tx_root"
+    return None
 
 
 class OrderCertificate(Canonical, frozen=True):

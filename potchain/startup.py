@@ -130,7 +130,9 @@ def load_boot(
         if proposal.header.sequence > tip.height and None not in held:
             pinned.append((proposal, tuple(body for body in held if body is not None)))
     certified = reader.certified_height()
-    missing = reader.heights_without_certificate(certified)
+    missing: list[int] = []
+    while page := reader.heights_without_certificate(missing[-1] if missing else certified):
+        missing += page
     uncertified = []
     for height in missing:
         block = reader.block(height)

@@ -43,6 +43,7 @@ from potchain import (
     TimerFired,
     WorkWaiting,
     encode,
+    proposal_digest,
 )
 from potchain_pbft import picture
 from potchain_pbft.agreement import FETCH_TIMER, Agreement
@@ -263,6 +264,11 @@ class PbftEngine:
 
     def _on_checked(self, event: ProposalChecked, out: StepEffects) -> None:
         header = event.proposal.header
+        missed = self._agreement.missing.get(header.sequence)
+        if missed is not None and event.refusal is None and missed.committed == proposal_digest(header):
+            # The answer to FetchProposal: a quorum has committed it, and now its bodies are pinned here.
+            self._log.hold(event.proposal)
+            self._agreement.advance(missed, out)
         slot = self._log.find(event.view, header.sequence)
         if slot is None or not slot.checking or slot.proposal is None or slot.proposal.header != header:
             return  # a stable checkpoint or a restart came between

@@ -55,6 +55,7 @@ class Bookkeeper:
         self._queue: queue.SimpleQueue[ExecutedBlock | BlockCertificate | None] = queue.SimpleQueue()
         self._behind_since_ns = self._applied_ns = self._sliced_ns = time.monotonic_ns()
         self._slice_ns = 0
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="bookkeeper", daemon=True)
         self.history_height = projector.height
         """History rows are complete up to here."""
@@ -76,6 +77,7 @@ class Bookkeeper:
 
     def close(self) -> None:
         """Write what is queued and stop; history resumes at the next start."""
+        self._closing = True
         self._queue.put(None)
         self._thread.join()
 
@@ -93,7 +95,7 @@ class Bookkeeper:
 
     def _take(self) -> tuple[list[ExecutedBlock | BlockCertificate], bool]:
         items: list[ExecutedBlock | BlockCertificate] = []
-        if self.lag > self._lag_max:
+        if self.lag > self._lag_max and not self._closing:
             return items, False
         # With history to write, look and go on; without, sleep until something comes or waiting rows are due.
         due_ns = self._history_due_ns()

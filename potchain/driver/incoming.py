@@ -14,6 +14,7 @@ from potchain.blocks import (
     BlockCertificate,
     SyncBlock,
     proposal_digest,
+    proposal_fault,
     verify_block_certificate,
     vote_bytes,
 )
@@ -136,6 +137,10 @@ class Incoming:
 
     def _check_block(self, block: SyncBlock, genesis_hash: bytes, epoch: Epoch) -> None:
         header = block.proposal.header
+        # The certificate is for a digest, and the digest covers the header alone.
+        fault = proposal_fault(block.proposal)
+        if fault is not None:
+            raise InvalidProof(fault)
         self._engine.verify(block.order_certificate, genesis_hash, epoch, header.sequence, proposal_digest(header))
         if block.block_certificate is not None:
             if block.block_certificate.height != header.sequence:

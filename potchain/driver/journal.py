@@ -102,7 +102,10 @@ class Journal:
         fresh = [transaction_id for transaction_id in ids if transaction_id not in self.batch_of]
         for transaction_id in fresh:
             self.batch_of[transaction_id] = batch
-        self._needed[batch] = len(fresh)
+        if fresh:
+            self._needed[batch] = len(fresh)
+        else:
+            self._emptied.append(batch)
 
     def _forget(self, ids: tuple[Digest, ...]) -> list[int]:
         emptied = []

@@ -118,6 +118,7 @@ class Driver:
         self._next_ticket = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving: set[NodeId] = set()
+        self._checking: set[NodeId] = set()
         self._members = tuple(node for node in replica.epoch.ids if node != replica.me)
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -176,10 +177,8 @@ class Driver:
                 self._consensus_message(peer, frame)
             elif isinstance(frame, wire.Gossip | wire.BodiesAnswer):
                 self._spawn(self._transactions(peer, frame))
-            elif isinstance(frame, wire.BlocksAnswer):
-                self._spawn(self._blocks(peer, frame))
-            elif isinstance(frame, wire.CertificatesAnswer):
-                self._spawn(self._certificates(peer, frame))
+            elif isinstance(frame, wire.BlocksAnswer | wire.CertificatesAnswer):
+                self._catch_up_answer(peer, frame)
             else:
                 self.post(FrameReceived(peer, frame))
 
@@ -321,14 +320,23 @@ class Driver:
         if verified:
             self.post(TransactionsVerified(verified))
 
-    async def _blocks(self, peer: NodeId, frame: wire.BlocksAnswer) -> None:
-        event, fault = await self._incoming.blocks(peer, frame.blocks, self.replica)
-        if fault:
-            self._transport.misbehaved(peer, fault)
-        self.post(event)
+    def _catch_up_answer(self, peer: NodeId, frame: wire.BlocksAnswer | wire.CertificatesAnswer) -> None:
+        # Checking these is dear: one at a time for each peer, whatever it sends.
+        if peer in self._checking:
+            self._transport.misbehaved(peer, f"{type(frame).__name__} while its last one is being checked")
+            return
+        self._checking.add(peer)
+        self._spawn(self._check_answer(peer, frame))
 
-    async def _certificates(self, peer: NodeId, frame: wire.CertificatesAnswer) -> None:
-        event, fault = await self._incoming.certificates(frame.certificates, self.replica)
+    async def _check_answer(self, peer: NodeId, frame: wire.BlocksAnswer | wire.CertificatesAnswer) -> None:
+        event: ReplicaEvent
+        try:
+            if isinstance(frame, wire.BlocksAnswer):
+                event, fault = await self._incoming.blocks(peer, frame.blocks, self.replica)
+            else:
+                event, fault = await self._incoming.certificates(frame.certificates, self.replica)
+        finally:
+            self._checking.discard(peer)
         if fault:
             self._transport.misbehaved(peer, fault)
         self.post(event)
@@ -340,8 +348,10 @@ class Driver:
             return
         self._serving.add(ask.to)
         try:
+            # A height beyond the ledger's is a stranger's number: 64 bits of it do not even fit the database.
+            first = min(max(1, ask.from_height), self.replica.applied + 1)
             blocks = await asyncio.to_thread(
-                self._reader.sync_blocks, max(1, ask.from_height), ask.count, SYNC_ANSWER_BYTES_MAX
+                self._reader.sync_blocks, first, ask.count, SYNC_ANSWER_BYTES_MAX
             )
         except LedgerError as failure:
             self._log.warning("cannot serve blocks", peer=self._name(ask.to), reason=str(failure))
@@ -352,8 +362,17 @@ class Driver:
             self._serving.discard(ask.to)
 
     async def _serve_certificates(self, ask: ServeCertificates) -> None:
-        heights = range(max(1, ask.from_height), ask.from_height + ask.count)
-        found = await asyncio.to_thread(lambda: [self._reader.certificate(height) for height in heights])
+        if ask.to in self._serving:
+            return
+        self._serving.add(ask.to)
+        heights = range(max(1, ask.from_height), min(ask.from_height + ask.count, self.replica.applied + 1))
+        try:
+            found = await asyncio.to_thread(lambda: [self._reader.certificate(height) for height in heights])
+        except LedgerError as failure:
+            self._log.warning("cannot serve certificates", peer=self._name(ask.to), reason=str(failure))
+            return
+        finally:
+            self._serving.discard(ask.to)
         certificates = tuple(certificate for certificate in found if certificate is not None)
         if certificates:
             self._transmit(Transmit(ask.to, wire.CertificatesAnswer(certificates)))

@@ -108,12 +108,13 @@ class Verifier:
         return frozenset([entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict])
 
     async def _run(self, entries: bytes) -> bytes:
-        loop = asyncio.get_running_loop()
+        loop, pool = asyncio.get_running_loop(), self._pool
         try:
-            return await loop.run_in_executor(self._pool, verify_worker.check_signatures, entries)
+            return await loop.run_in_executor(pool, verify_worker.check_signatures, entries)
         except BrokenProcessPool:
             # A worker was killed from outside: start new ones and check here this once, so that nothing is lost.
-            self._pool = self._start()
+            if self._pool is pool:
+                self._pool = self._start()
             return verify_worker.check_signatures(entries)
 
     def _reason(self, transaction: Transaction) -> InvalidTransaction:

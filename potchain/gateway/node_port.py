@@ -102,7 +102,7 @@ class Gateway:
         replica = self._replica
         pool = replica.pool.status()
         peers = self._transport.peers()
-        best = replica.catch_up.best_height
+        best = replica.catch_up.credible_height
         self._recent.history_reached(self._bookkeeper.history_height)
         return NodeStatus(
             node_id=replica.me,
@@ -165,7 +165,7 @@ class Gateway:
         replica = self._replica
         epoch = replica.epoch
         if replica.catch_up.is_behind(replica.applied):
-            return f"blocks {replica.applied + 1} to {replica.catch_up.best_height} from peers"
+            return f"blocks {replica.applied + 1} to {replica.catch_up.credible_height} from peers"
         if status.in_flight:
             slot = status.in_flight[0]
             missing = "; ".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from potchain.blocks import BlockHeader, Proposal
+from potchain.blocks import BLOCK_VOTE, BlockHeader, Proposal
 from potchain.consensus.interface import ConsensusMessage
 from potchain.primitives import Digest
 from potchain.transactions import Transaction
@@ -28,3 +28,11 @@ class ReplicaBoot(msgspec.Struct, frozen=True, kw_only=True):
     """Pinned proposals above the tip with all bodies."""
     bodies: tuple[Transaction, ...]
     """All transactions of the body log, in the order in which they were admitted."""
+
+    @property
+    def unsettled_messages(self) -> tuple[ConsensusMessage, ...]:
+        """Own messages that somebody may need again: all but votes for blocks that are final."""
+        uncertified = {height for height, _ in self.uncertified}
+        return tuple(
+            message for message in self.own_messages if message.kind != BLOCK_VOTE or message.sequence in uncertified
+        )

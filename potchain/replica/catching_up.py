@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from potchain.consensus.quorum import Quorum
 from potchain.primitives import NS_PER_MS, NodeId
 from potchain.replica.wire import CERTIFICATES_MAX, SYNC_BLOCKS_MAX, FetchBlocks, FetchCertificates, PeerProgress
 
@@ -20,6 +21,7 @@ class CatchUp:
 
     def __init__(self, me: NodeId, members: Sequence[NodeId], far_behind: int) -> None:
         """`far_behind`: from this many heights on, blocks are fetched at once and not only when nothing moves."""
+        self._weak_quorum = Quorum(len(members)).weak_quorum
         self._me = me
         self._members = tuple(members)
         self._far_behind = far_behind
@@ -46,12 +48,18 @@ class CatchUp:
 
     @property
     def best_height(self) -> int:
-        """Highest height that a peer says is certified."""
+        """Highest height that a peer says is certified; one liar is enough to make it anything."""
         return max((progress.certified for progress in self._progress.values()), default=0)
+
+    @property
+    def credible_height(self) -> int:
+        """Highest height that so many peers say is certified that one of them is correct; 0 when too few speak."""
+        said = sorted((progress.certified for progress in self._progress.values()), reverse=True)
+        return said[self._weak_quorum - 1] if len(said) >= self._weak_quorum else 0
 
     def is_behind(self, executed: int) -> bool:
         """Whether peers are so far ahead that this node is catching up rather than taking part."""
-        return self.best_height > executed + self._far_behind
+        return self.credible_height > executed + self._far_behind
 
     def blocks_wanted(self, executed: int, now_ns: int, *, stuck: bool) -> tuple[NodeId, FetchBlocks] | None:
         """Whom to ask for the block after `executed`, if anybody; `stuck`: no progress for a while."""

@@ -5,6 +5,8 @@ Execution runs ahead of the disk by at most `UNAPPLIED_MAX` blocks; others hear 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from potchain.application.accounts import load_account
 from potchain.application.execution import Executor
 from potchain.application.state import AuthenticatedState
@@ -96,11 +98,18 @@ class Chain:
         """The next block is durable in the ledger; its hash."""
         block = self._unapplied.pop(height)
         self.applied, self.applied_hash = block.header, block.hash
-        forgotten = self._forget_at.pop(height)
+        # One that has come back in the meantime was promised anew.
+        forgotten = tuple(each for each in self._forget_at.pop(height) if self._pool.get(each) is None)
         if forgotten:
             self._outbox.now(ForgetBodies(forgotten))
         self._desk.applied(height)
         return block.hash
+
+    def forget_unneeded(self, logged: Sequence[Transaction]) -> None:
+        """At start: bodies of the log that were executed right before the stop, or that the pool takes no more."""
+        gone = tuple(transaction.id for transaction in logged if self._pool.get(transaction.id) is None)
+        if gone:
+            self._outbox.now(ForgetBodies(gone))
 
     def account(self, address: bytes) -> tuple[int, int]:
         """Nonce and balance after the tip."""

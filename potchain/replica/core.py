@@ -79,7 +79,7 @@ class Replica:
             tip=boot.tip,
             tip_hash=boot.tip_hash,
         )
-        self._own = OwnMessages(signer, outbox, self._own_message, boot.own_messages)
+        self._own = OwnMessages(signer, outbox, self._own_message, boot.unsettled_messages)
         self._exchange = Exchange(epoch, pool, self.desk, outbox)
         self._connected: dict[NodeId, None] = {}
 
@@ -141,6 +141,7 @@ class Replica:
                 self._on_block_vote(own_vote)
             elif height > boot.stable:
                 self._vote_for_block(height, block_hash)
+        self.chain.forget_unneeded(boot.bodies)
         self._boot = msgspec.structs.replace(boot, bodies=(), proposals=())
         self._step_engine(consensus.Started())
         self.timers.start("tick", self._now.monotonic_ns, TICK_NS)
@@ -323,7 +324,7 @@ class Replica:
         if forgotten:
             self._outbox.now(actions.ForgetBodies(forgotten))
         self._outbox.then(actions.Transmit(None, self._progress_frame()))
-        if not self.has_work and not self.catch_up.best_height > self.tip.height:
+        if not self.has_work and not self.catch_up.credible_height > self.tip.height:
             self.progress_ns = now_ns
         elif now_ns - self.progress_ns >= TICK_NS:
             self._own.resend(None, self.certifier.certified)

@@ -5,7 +5,7 @@ What the ledger holds already is served as whole blocks (`ServeBlocks`), with th
 
 from __future__ import annotations
 
-from potchain.blocks import Proposal, lists_its_ids, proposal_digest
+from potchain.blocks import Proposal, proposal_digest, proposal_fault
 from potchain.consensus.interface import CheckProposal, FetchProposal
 from potchain.genesis import Epoch
 from potchain.pool import TransactionPool
@@ -58,7 +58,7 @@ class Exchange:
     def answered(self, proposal: Proposal) -> CheckProposal | None:
         """The check to make of a proposal that was asked for; None for one that was not, or whose ids do not fit."""
         # The digest covers the header alone: other ids under it would be planted for good.
-        if not lists_its_ids(proposal):
+        if proposal_fault(proposal) is not None:
             return None
         ask = self._asked.pop(proposal_digest(proposal.header), None)
         if ask is None:

@@ -21,7 +21,7 @@ from potchain.replica.outbox import Outbox
 from potchain.replica.wire import FETCH_IDS_MAX, FetchBodies
 from potchain.transactions import Transaction
 
-FETCH_GRACE_NS = 250 * NS_PER_MS
+FETCH_GRACE_NS = 100 * NS_PER_MS
 """Bodies are usually on their way by gossip, or wait for their signature check: wait this long before asking."""
 FORWARD_MAX = 200
 """Transactions forwarded to a primary that seems not to have them, per tick."""

@@ -1,0 +1,86 @@
+"""Whom to ask for blocks and certificates, and when."""
+
+from potchain.primitives import NodeId
+from potchain.replica.catching_up import REQUEST_TIMEOUT_NS, CatchUp
+from potchain.replica.wire import CERTIFICATES_MAX, SYNC_BLOCKS_MAX, FetchBlocks, FetchCertificates, PeerProgress
+
+ME, A, B, STRANGER = (NodeId(bytes([number]) * 20) for number in range(4))
+FAR = 4
+
+
+def at(height: int) -> PeerProgress:
+    return PeerProgress(height, height, 0)
+
+
+def catch_up() -> CatchUp:
+    return CatchUp(ME, (ME, A, B), FAR)
+
+
+def test_far_behind_asks_at_once_and_near_only_when_stuck() -> None:
+    each = catch_up()
+    assert each.blocks_wanted(0, 0, stuck=True) is None, "nobody is ahead"
+    each.heard(A, at(FAR))
+    assert not each.is_behind(0)
+    assert each.blocks_wanted(0, 0, stuck=False) is None
+    assert each.blocks_wanted(0, 0, stuck=True) == (A, FetchBlocks(1, SYNC_BLOCKS_MAX))
+    each = catch_up()
+    each.heard(A, at(FAR + 1))
+    assert each.is_behind(0)
+    assert each.blocks_wanted(0, 0, stuck=False) == (A, FetchBlocks(1, SYNC_BLOCKS_MAX))
+
+
+def test_one_request_at_a_time_until_it_is_answered_or_late() -> None:
+    each = catch_up()
+    each.heard(A, at(100))
+    each.heard(B, at(100))
+    first = each.blocks_wanted(0, 0, stuck=False)
+    assert first is not None
+    assert each.blocks_wanted(0, REQUEST_TIMEOUT_NS - 1, stuck=True) is None
+    second = each.blocks_wanted(0, REQUEST_TIMEOUT_NS, stuck=False)
+    assert second is not None
+    assert {first[0], second[0]} == {A, B}, "the next peer is asked"
+    each.answered(first[0])
+    assert each.blocks_wanted(0, REQUEST_TIMEOUT_NS, stuck=False) is None, "that was not the one asked last"
+    each.answered(second[0])
+    assert each.blocks_wanted(64, REQUEST_TIMEOUT_NS, stuck=False) is not None
+
+
+def test_a_peer_that_is_gone_is_neither_asked_nor_waited_for() -> None:
+    each = catch_up()
+    each.heard(A, at(100))
+    assert each.blocks_wanted(0, 0, stuck=False) is not None
+    each.gone(A)
+    assert each.best_height == 0
+    each.heard(B, at(50))
+    wanted = each.blocks_wanted(0, 1, stuck=False)
+    assert wanted is not None
+    assert wanted[0] == B
+
+
+def test_strangers_and_own_echo_do_not_count() -> None:
+    each = catch_up()
+    each.heard(STRANGER, at(1_000))
+    assert each.best_height == 0
+    each.heard(ME, at(1_000))
+    assert each.blocks_wanted(0, 0, stuck=True) is None
+
+
+def test_only_peers_that_have_what_is_lacking_are_asked() -> None:
+    each = catch_up()
+    each.heard(A, at(5))
+    each.heard(B, at(9))
+    for now in range(4):
+        wanted = each.blocks_wanted(5, now * REQUEST_TIMEOUT_NS, stuck=True)
+        assert wanted is not None
+        assert wanted[0] == B
+
+
+def test_certificates_are_asked_for_executed_blocks_only() -> None:
+    each = catch_up()
+    assert each.certificates_wanted(0, 5) is None
+    each.heard(A, at(3))
+    assert each.certificates_wanted(3, 3) is None
+    assert each.certificates_wanted(3, 5) is None, "nobody has more"
+    assert each.certificates_wanted(2, 5) == (A, FetchCertificates(3, 3))
+    each.heard(A, at(1_000))
+    assert each.certificates_wanted(0, 1_000) == (A, FetchCertificates(1, CERTIFICATES_MAX))
