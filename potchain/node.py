@@ -26,7 +26,7 @@ from potchain.driver.clock import SystemClock
 from potchain.driver.incoming import Incoming
 from potchain.driver.journal import Journal
 from potchain.driver.verifier import Verifier
-from potchain.errors import ConfigError
+from potchain.errors import ConfigError, LedgerError
 from potchain.gateway import Gateway, RecentBlocks, ThreadCollector
 from potchain.genesis import Genesis, parse_genesis
 from potchain.home import HomeLock
@@ -172,7 +172,7 @@ def make_replica(
         config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
     )
     if started.signer is None:
-        log.error("the vote log is missing beside a ledger with blocks; this node observes and does not vote")
+        log.error("the vote log is missing, or older than the ledger: this node observes and does not vote")
     return Replica(
         genesis=genesis,
         epoch=started.engine.epoch,
@@ -263,6 +263,7 @@ def _report_progress() -> Callable[[int, int], None]:
 def verify_home(home: Path, progress: Callable[[int, int], None]) -> ChainSummary:
     """Re-derive everything in a node's ledger from genesis. Raises LedgerCorrupt with the first bad height."""
     config = load_config(home, os.environ)
+    require_ledger(config)
     registry = load_plugins(config.plugins.disabled)
     genesis = load_genesis(config)
     executor = make_executor(config, registry, genesis)
@@ -271,3 +272,26 @@ def verify_home(home: Path, progress: Callable[[int, int], None]) -> ChainSummar
         return verify_storage(storage, registry.engine(config.consensus.engine), genesis, executor, progress)
     finally:
         storage.close()
+
+
+def reindex_home(home: Path, progress: Callable[[int, int], None]) -> int:
+    """Throw all history rows of a node away and derive them again from its blocks; the height they reach."""
+    config = load_config(home, os.environ)
+    require_ledger(config)
+    genesis = load_genesis(config)
+    executor = make_executor(config, load_plugins(config.plugins.disabled), genesis)
+    with HomeLock(home):
+        storage = open_storage(config, genesis, executor)
+        try:
+            storage.projector.reindex()
+            storage.projector.catch_up(progress)
+            return storage.projector.height
+        finally:
+            storage.close()
+
+
+def require_ledger(config: NodeConfig) -> None:
+    """Tools for a ledger do not make one. Raises LedgerError when the SQLite file is not there."""
+    path = config.home / "ledger.sqlite"
+    if not config.ledger.url and not path.exists():
+        raise LedgerError(f"{path} does not exist; this node has never run, or its ledger is elsewhere")

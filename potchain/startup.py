@@ -117,11 +117,14 @@ def load_boot(
     state: AuthenticatedState,
 ) -> Started:
     """Read votes, pins and bodies. Raises LedgerError when the vote log is damaged."""
-    reader, contents = storage.reader, storage.vote_log.load()
+    reader = storage.reader
     tip = reader.tip()
+    contents = storage.vote_log.load(beside_blocks=tip.height > 0)
     stable = reader.stable_height(epoch.parameters.checkpoint_interval)
-    forgotten = contents.created and tip.height > 0
-    signer = None if forgotten else Signer(key, genesis.hash, contents.guard, contents.marks.stable)
+    marks = contents.marks
+    # Truncation follows the stable checkpoint within one interval, so a log far behind is an old copy.
+    forgotten = bool(marks.observes) or marks.stable + epoch.parameters.log_window < stable
+    signer = None if forgotten else Signer(key, genesis.hash, contents.guard, max(marks.stable, stable))
     batches = {batch.id: tuple(executor.types.parse(raw) for raw in batch.raw) for batch in contents.bodies}
     bodies: dict[Digest, Transaction] = {each.id: each for batch in batches.values() for each in batch}
     pinned = []

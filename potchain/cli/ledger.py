@@ -44,3 +44,25 @@ def verify(home: Path, as_json: bool) -> None:
     members = {name: getattr(report, name) for name in report.__struct_fields__}
     document = {name: "0x" + value.hex() if isinstance(value, bytes) else value for name, value in members.items()}
     emit(document, as_json, ["ledger is sound", *aligned(list(document.items()))])
+
+
+@ledger.command()
+@click.option("--home", required=True, type=FOLDER, help="Home folder of the node, which must not run.")
+@json_option
+def reindex(home: Path, as_json: bool) -> None:
+    """Derive all history rows again from the blocks, for instance after `verify` found some that differ.
+
+    \b
+    Example:
+      potchain ledger reindex --home net/node0
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from potchain.node import reindex_home
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("blocks", total=None)
+        height = reindex_home(home, lambda done, last: progress.update(task, completed=done, total=last))
+    emit({"history_height": height}, as_json, [f"history is derived again up to height {height}"])

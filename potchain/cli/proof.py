@@ -35,7 +35,7 @@ def verify(proof: Path, genesis: Path, as_json: bool) -> None:
     agreed = parse_genesis(genesis.read_bytes(), str(genesis))
     try:
         document = msgspec.json.decode(proof.read_bytes())
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, RecursionError) as fault:
         raise CodecError(f"{proof} is not JSON: {fault}") from None
     claimed = proof_from_json(document)
     if isinstance(claimed, TransactionProof):

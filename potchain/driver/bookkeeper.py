@@ -92,6 +92,9 @@ class Bookkeeper:
                     self._project()
         except LedgerError as failure:
             self._failed(failure)
+        except BaseException as bug:
+            self._failed(LedgerError(f"a bug in the ledger's thread: {type(bug).__name__}: {bug}"))
+            raise
 
     def _take(self) -> tuple[list[ExecutedBlock | BlockCertificate], bool]:
         items: list[ExecutedBlock | BlockCertificate] = []

@@ -81,7 +81,7 @@ class Incoming:
             except InvalidTransaction as refusal:
                 fault = f"bad transaction: {refusal}"
                 continue
-            if replica.pool.get(transaction.id) is None and not self._verifier.is_under_way(transaction.id):
+            if replica.pool.get(transaction.id) is None and not self._verifier.is_under_way(transaction):
                 fresh.append(transaction)
         if not fresh:
             return (), fault
@@ -110,6 +110,8 @@ class Incoming:
                     raise InvalidProof("a transaction in it has a bad signature")
                 await asyncio.to_thread(self._check_block, block, replica.genesis.hash, replica.epoch)
             except (InvalidProof, InvalidTransaction) as refusal:
+                if isinstance(refusal, InvalidTransaction) and refusal.code == "pool_full":
+                    break  # this node is too busy; that is not the sender's fault
                 fault = f"bad block {block.proposal.header.sequence} in catch-up: {refusal}"
                 break
             parsed.append(transactions)

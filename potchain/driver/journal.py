@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from potchain.errors import LedgerError
 from potchain.ledger.votes import VoteLog
@@ -69,17 +69,27 @@ class Journal:
             except LedgerError as failure:
                 self._failed(failure)
                 return
+            except BaseException as bug:
+                self._failed(LedgerError(f"a bug in the vote log's thread: {type(bug).__name__}: {bug}"))
+                raise
             if stop:
                 return
 
     def _write(self, items: list[JournalItem]) -> None:
+        # In their order: a body that comes after another copy was forgotten stays; one forgotten after it came goes.
+        coming: set[Digest] = set()
+        later: list[Digest] = []
         for item in items:
-            if isinstance(item, ForgetBodies):
-                self._emptied.extend(self._forget(item.ids))
+            if isinstance(item, Persist):
+                coming.update(body.id for body in item.batch.bodies)
+            elif isinstance(item, ForgetBodies):
+                later += [each for each in item.ids if each in coming]
+                self._emptied += self._forget([each for each in item.ids if each not in coming])
         persists = [item for item in items if isinstance(item, Persist)]
         if persists:
             self._append([item.batch for item in persists])
             self._persisted(persists[-1].token)
+            self._emptied += self._forget(later)
         for item in items:
             if isinstance(item, TruncateVotes):
                 self._log.truncate(item.stable, item.uncertified)
@@ -107,7 +117,7 @@ class Journal:
         else:
             self._emptied.append(batch)
 
-    def _forget(self, ids: tuple[Digest, ...]) -> list[int]:
+    def _forget(self, ids: Sequence[Digest]) -> list[int]:
         emptied = []
         for transaction_id in ids:
             batch = self.batch_of.pop(transaction_id, None)

@@ -58,6 +58,8 @@ from potchain.transport import Channel, Transport
 
 EVENTS_PER_TURN = 64
 """Events handled before the loop may look at its sockets again."""
+GOSSIP_FRAMES_MAX = 256
+"""Frames of transactions from one peer that may be checked at once; more are dropped, and fetched when needed."""
 SYNC_ANSWER_BYTES_MAX = 2 * 1024 * 1024
 """Bound on one answer of blocks to a peer that is behind."""
 
@@ -117,8 +119,10 @@ class Driver:
         self._tickets: dict[int, asyncio.Future[Outcomes]] = {}
         self._next_ticket = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serving: set[NodeId] = set()
-        self._checking: set[NodeId] = set()
+        # One piece of work of each kind for each peer at a time: more of the same is dropped, and asked for again.
+        self._serving: set[tuple[NodeId, str]] = set()
+        self._checking: set[tuple[NodeId, str]] = set()
+        self._gossip: dict[NodeId, int] = {}
         self._members = tuple(node for node in replica.epoch.ids if node != replica.me)
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -176,7 +180,8 @@ class Driver:
             if isinstance(frame, ConsensusMessage):
                 self._consensus_message(peer, frame)
             elif isinstance(frame, wire.Gossip | wire.BodiesAnswer):
-                self._spawn(self._transactions(peer, frame))
+                if self._gossip.get(peer, 0) < GOSSIP_FRAMES_MAX:
+                    self._spawn(self._transactions(peer, frame))
             elif isinstance(frame, wire.BlocksAnswer | wire.CertificatesAnswer):
                 self._catch_up_answer(peer, frame)
             else:
@@ -268,10 +273,7 @@ class Driver:
     def _transmit(self, action: Transmit) -> None:
         data = wire.encode_frame(action.frame)
         channel = wire.channel_of(data)
-        if action.to is not None:
-            self._transport.send(action.to, channel, data)
-            return
-        for node in self._members:
+        for node in self._members if action.to is None else (action.to,):
             self._transport.send(node, channel, data)
 
     def _applied(self, height: int) -> None:
@@ -314,7 +316,11 @@ class Driver:
             self.post(FrameReceived(peer, message))
 
     async def _transactions(self, peer: NodeId, frame: wire.Gossip | wire.BodiesAnswer) -> None:
-        verified, fault = await self._incoming.transactions(frame.transactions, self.replica)
+        self._gossip[peer] = self._gossip.get(peer, 0) + 1
+        try:
+            verified, fault = await self._incoming.transactions(frame.transactions, self.replica)
+        finally:
+            self._gossip[peer] -= 1
         if fault:
             self._transport.misbehaved(peer, fault)
         if verified:
@@ -322,11 +328,10 @@ class Driver:
 
     def _catch_up_answer(self, peer: NodeId, frame: wire.BlocksAnswer | wire.CertificatesAnswer) -> None:
         # Checking these is dear: one at a time for each peer, whatever it sends.
-        if peer in self._checking:
-            self._transport.misbehaved(peer, f"{type(frame).__name__} while its last one is being checked")
-            return
-        self._checking.add(peer)
-        self._spawn(self._check_answer(peer, frame))
+        place = (peer, type(frame).__name__)
+        if place not in self._checking:
+            self._checking.add(place)
+            self._spawn(self._check_answer(peer, frame))
 
     async def _check_answer(self, peer: NodeId, frame: wire.BlocksAnswer | wire.CertificatesAnswer) -> None:
         event: ReplicaEvent
@@ -336,7 +341,7 @@ class Driver:
             else:
                 event, fault = await self._incoming.certificates(frame.certificates, self.replica)
         finally:
-            self._checking.discard(peer)
+            self._checking.discard((peer, type(frame).__name__))
         if fault:
             self._transport.misbehaved(peer, fault)
         self.post(event)
@@ -344,27 +349,27 @@ class Driver:
     # --- to peers ---------------------------------------------------------------------------------------------------
 
     async def _serve_blocks(self, ask: ServeBlocks) -> None:
-        if ask.to in self._serving:
+        place = (ask.to, "block" if ask.count == 1 else "blocks")
+        if place in self._serving:
             return
-        self._serving.add(ask.to)
+        self._serving.add(place)
         try:
             # A height beyond the ledger's is a stranger's number: 64 bits of it do not even fit the database.
             first = min(max(1, ask.from_height), self.replica.applied + 1)
-            blocks = await asyncio.to_thread(
-                self._reader.sync_blocks, first, ask.count, SYNC_ANSWER_BYTES_MAX
-            )
+            blocks = await asyncio.to_thread(self._reader.sync_blocks, first, ask.count, SYNC_ANSWER_BYTES_MAX)
         except LedgerError as failure:
             self._log.warning("cannot serve blocks", peer=self._name(ask.to), reason=str(failure))
         else:
             if blocks:
                 self._transmit(Transmit(ask.to, wire.BlocksAnswer(tuple(blocks))))
         finally:
-            self._serving.discard(ask.to)
+            self._serving.discard(place)
 
     async def _serve_certificates(self, ask: ServeCertificates) -> None:
-        if ask.to in self._serving:
+        place = (ask.to, "certificates")
+        if place in self._serving:
             return
-        self._serving.add(ask.to)
+        self._serving.add(place)
         heights = range(max(1, ask.from_height), min(ask.from_height + ask.count, self.replica.applied + 1))
         try:
             found = await asyncio.to_thread(lambda: [self._reader.certificate(height) for height in heights])
@@ -372,7 +377,7 @@ class Driver:
             self._log.warning("cannot serve certificates", peer=self._name(ask.to), reason=str(failure))
             return
         finally:
-            self._serving.discard(ask.to)
+            self._serving.discard(place)
         certificates = tuple(certificate for certificate in found if certificate is not None)
         if certificates:
             self._transmit(Transmit(ask.to, wire.CertificatesAnswer(certificates)))

@@ -45,9 +45,9 @@ class Verifier:
         """Transactions that wait for their check now."""
         return self._count
 
-    def is_under_way(self, transaction_id: Digest) -> bool:
-        """Whether this id is being checked."""
-        return transaction_id in self._under_way
+    def is_under_way(self, transaction: Transaction) -> bool:
+        """Whether this very signature is being checked."""
+        return transaction.signature in self._under_way.get(transaction.id, ())
 
     async def check(self, transactions: Sequence[Transaction]) -> list[InvalidTransaction | None]:
         """For each transaction None, or why its signature is no good. Raises InvalidTransaction(`pool_full`)."""

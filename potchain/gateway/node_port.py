@@ -205,6 +205,8 @@ class Gateway:
                 good.append(at)
             else:
                 outcomes[at] = SubmitOutcome(transactions[at].id, "refused", refusal.code, refusal.detail)
+        if len(fresh) < len(transactions) and not good:
+            await self._driver.submit(())  # "known" is an answer only once it is durable
         if good:
             results = await self._driver.submit([transactions[at] for at in good])
             for at, (transaction_id, status, code, detail) in zip(good, results, strict=True):
@@ -289,7 +291,10 @@ class Gateway:
         """Until it is executed (and its block is final); False when the time ran out or it is dropped."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        place = await self._find(transaction_id)
+        try:
+            place = await asyncio.wait_for(self._find(transaction_id), timeout_s)
+        except TimeoutError:
+            return False
         height = place[0] if place else None
         while height is None:
             left = deadline - loop.time()

@@ -215,6 +215,7 @@ vote_marks = sa.Table(
     _big("block_vote_high"),
     _big("epoch_high"),
     _big("view_high"),
+    _big("observes"),
     _big("checksum"),
     sa.UniqueConstraint("genesis_hash", name="vote_marks_genesis_hash"),
 )

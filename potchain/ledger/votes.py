@@ -52,6 +52,8 @@ class VoteMarks(msgspec.Struct, frozen=True, kw_only=True):
     """Highest epoch of an own consensus message."""
     view_high: int = 0
     """Highest view of an own consensus message in that epoch."""
+    observes: int = 0
+    """1 when earlier votes may be forgotten: this log began beside a ledger that had blocks. It is never lowered."""
 
     def raised_by(self, messages: Iterable[ConsensusMessage]) -> VoteMarks:
         """The marks after signing these messages too."""
@@ -68,6 +70,7 @@ class VoteMarks(msgspec.Struct, frozen=True, kw_only=True):
             block_vote_high=block_vote,
             epoch_high=view[0],
             view_high=view[1],
+            observes=self.observes,
         )
 
 
@@ -112,10 +115,14 @@ class VoteLog:
         """The durable marks."""
         return self._marks
 
-    def load(self) -> VoteLogContents:
-        """Everything that is durable. Raises LedgerError ("damaged vote log ...")."""
+    def load(self, beside_blocks: bool = False) -> VoteLogContents:
+        """Everything that is durable. Raises LedgerError ("damaged vote log ...").
+
+        `beside_blocks`: the ledger has blocks. A log that has to be created then is marked, for good, as one that does
+        not know this node's earlier votes.
+        """
         with self._database.write() as connection:
-            created = self._load_marks(connection)
+            created = self._load_marks(connection, beside_blocks)
             records = self._load(connection, schema.vote_records, _read_record)
             messages = self._load(connection, schema.vote_messages, self._read_message)
             guard = self._load(connection, schema.vote_guard, self._read_guard)
@@ -249,14 +256,14 @@ class VoteLog:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _load_marks(self, connection: Connection) -> bool:
+    def _load_marks(self, connection: Connection, beside_blocks: bool) -> bool:
         table = schema.vote_marks
         row = connection.execute(sa.select(table).where(table.c.genesis_hash == self._genesis_hash)).one_or_none()
         if row is None:
             last = connection.execute(sa.select(sa.func.max(table.c.log))).scalar()
             self._log = int(last or 0) + 1
-            insert_rows(connection, table, [self._marks_row(VoteMarks())])
-            self._marks = VoteMarks()
+            self._marks = VoteMarks(observes=int(beside_blocks))
+            insert_rows(connection, table, [self._marks_row(self._marks)])
             return True
         self._log = row.log
         self._check(table, tuple(row))

@@ -14,6 +14,8 @@ from potchain.replica.wire import CERTIFICATES_MAX, SYNC_BLOCKS_MAX, FetchBlocks
 
 REQUEST_TIMEOUT_NS = 2_000 * NS_PER_MS
 """How long an answer may take before another peer is asked."""
+USELESS_NS = 5_000 * NS_PER_MS
+"""How long a peer is left out that did not answer, or had nothing to give."""
 
 
 class CatchUp:
@@ -28,6 +30,9 @@ class CatchUp:
         self._progress: dict[NodeId, PeerProgress] = {}
         self._asked: NodeId | None = None
         self._asked_ns = 0
+        self._active = False
+        self._useless_until_ns: dict[NodeId, int] = {}
+        self._certified_seen = 0
         self._turn = 0
 
     def heard(self, peer: NodeId, progress: PeerProgress) -> None:
@@ -41,8 +46,10 @@ class CatchUp:
         if self._asked == peer:
             self._asked = None
 
-    def answered(self, peer: NodeId) -> None:
-        """An answer came, whatever was in it."""
+    def answered(self, peer: NodeId, now_ns: int, *, useful: bool) -> None:
+        """An answer came. A peer that had nothing to give, whatever it says of its height, is left out for a while."""
+        if not useful:
+            self._useless_until_ns[peer] = now_ns + USELESS_NS
         if self._asked == peer:
             self._asked = None
 
@@ -63,27 +70,42 @@ class CatchUp:
 
     def blocks_wanted(self, executed: int, now_ns: int, *, stuck: bool) -> tuple[NodeId, FetchBlocks] | None:
         """Whom to ask for the block after `executed`, if anybody; `stuck`: no progress for a while."""
-        if self._asked is not None and now_ns - self._asked_ns < REQUEST_TIMEOUT_NS:
+        if self._asked is not None:
+            if now_ns - self._asked_ns < REQUEST_TIMEOUT_NS:
+                return None
+            self._useless_until_ns[self._asked] = now_ns + USELESS_NS
+            self._asked = None
+        # Once it has begun, catching up goes on until this node is level, and not only when it is stuck again.
+        self._active = self._active and self.credible_height > executed
+        if not (self._active or self.is_behind(executed) or (stuck and self.best_height > executed)):
             return None
-        if not (self.is_behind(executed) or (stuck and self.best_height > executed)):
-            return None
-        peer = self._next_peer([p for p in self._members if p in self._progress], executed)
+        peer = self._next_peer(executed, now_ns)
         if peer is None:
             return None
-        self._asked, self._asked_ns = peer, now_ns
+        self._asked, self._asked_ns, self._active = peer, now_ns, True
         return peer, FetchBlocks(executed + 1, SYNC_BLOCKS_MAX)
 
-    def certificates_wanted(self, certified: int, executed: int) -> tuple[NodeId, FetchCertificates] | None:
-        """Whom to ask for certificates of blocks that were executed here but have none."""
-        if executed <= certified or self.best_height <= certified:
+    def certificates_wanted(
+        self, certified: int, executed: int, now_ns: int
+    ) -> tuple[NodeId, FetchCertificates] | None:
+        """Whom to ask for certificates of blocks that were executed here, if none came since the last call."""
+        seen, self._certified_seen = self._certified_seen, certified
+        if certified != seen or executed <= certified or self.best_height <= certified:
             return None
-        peer = self._next_peer([p for p in self._members if p in self._progress], certified)
+        peer = self._next_peer(certified, now_ns)
         if peer is None:
             return None
         return peer, FetchCertificates(certified + 1, min(CERTIFICATES_MAX, executed - certified))
 
-    def _next_peer(self, candidates: list[NodeId], above: int) -> NodeId | None:
-        useful = [peer for peer in candidates if self._progress[peer].certified > above and peer != self._me]
+    def _next_peer(self, above: int, now_ns: int) -> NodeId | None:
+        useful = [
+            peer
+            for peer in self._members
+            if peer in self._progress
+            and peer != self._me
+            and self._progress[peer].certified > above
+            and self._useless_until_ns.get(peer, 0) <= now_ns
+        ]
         if not useful:
             return None
         self._turn += 1

@@ -16,7 +16,7 @@ from potchain.errors import InvalidTransaction
 from potchain.genesis import Epoch
 from potchain.pool import TransactionPool
 from potchain.primitives import Digest, uint
-from potchain.replica.actions import Apply, ForgetBodies
+from potchain.replica.actions import Apply
 from potchain.replica.outbox import Outbox
 from potchain.replica.proposing import ProposalDesk
 from potchain.transactions import Transaction
@@ -57,9 +57,12 @@ class Chain:
         self._forget_at: dict[int, tuple[Digest, ...]] = {}
 
     @property
-    def decided_ahead(self) -> int:
-        """Decisions that wait for their turn."""
-        return len(self._decided)
+    def gap(self) -> int:
+        """The first sequence that is neither executed nor decided."""
+        sequence = self.tip.height + 1
+        while sequence in self._decided:
+            sequence += 1
+        return sequence
 
     def is_decided(self, sequence: int) -> bool:
         """Whether this sequence is executed or waits for its turn."""
@@ -100,16 +103,13 @@ class Chain:
         self.applied, self.applied_hash = block.header, block.hash
         # One that has come back in the meantime was promised anew.
         forgotten = tuple(each for each in self._forget_at.pop(height) if self._pool.get(each) is None)
-        if forgotten:
-            self._outbox.now(ForgetBodies(forgotten))
+        self._outbox.forget(forgotten)
         self._desk.applied(height)
         return block.hash
 
     def forget_unneeded(self, logged: Sequence[Transaction]) -> None:
         """At start: bodies of the log that were executed right before the stop, or that the pool takes no more."""
-        gone = tuple(transaction.id for transaction in logged if self._pool.get(transaction.id) is None)
-        if gone:
-            self._outbox.now(ForgetBodies(gone))
+        self._outbox.forget([transaction.id for transaction in logged if self._pool.get(transaction.id) is None])
 
     def account(self, address: bytes) -> tuple[int, int]:
         """Nonce and balance after the tip."""

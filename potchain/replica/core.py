@@ -231,6 +231,7 @@ class Replica:
             if self.desk.is_wanted(transaction.id):
                 self.desk.body_arrived(transaction)
         if event.ticket is not None:
+            self._outbox.flush()  # what a client is told is known here is durable here, too
             if admitted:
                 gossip = wire.Gossip(tuple(transaction.raw for transaction in admitted))
                 self._outbox.then(actions.Transmit(None, gossip))
@@ -285,7 +286,7 @@ class Replica:
     # --- catch-up and re-sending ------------------------------------------------------------------------------------
 
     def _on_blocks(self, event: actions.BlocksVerified) -> None:
-        self.catch_up.answered(event.sender)
+        self.catch_up.answered(event.sender, self._now.monotonic_ns, useful=bool(event.blocks))
         for block, transactions in zip(event.blocks, event.transactions, strict=True):
             header = block.proposal.header
             if header.sequence <= self.tip.height or header.sequence > self.applied + wire.SYNC_BLOCKS_MAX * 2:
@@ -300,8 +301,7 @@ class Replica:
                 self._certified(self.certifier.accept(block.block_certificate))
 
     def _ask_for_blocks(self, *, stuck: bool) -> None:
-        held = self.tip.height if stuck else self.tip.height + self.chain.decided_ahead
-        wanted = self.catch_up.blocks_wanted(held, self._now.monotonic_ns, stuck=stuck)
+        wanted = self.catch_up.blocks_wanted(self.chain.gap - 1, self._now.monotonic_ns, stuck=stuck)
         if wanted is not None:
             self._outbox.then(actions.Transmit(*wanted))
 
@@ -320,19 +320,17 @@ class Replica:
         # Our clock may be ahead of the network's by the bound that proposals are checked with, not by more.
         latest_ms = self._now.unix_ms - self.epoch.parameters.clock_bound_ms
         self.pool.expire(now_ns, max(self.tip.block_time_ms, latest_ms))
-        forgotten = self.pool.drain_forgotten()
-        if forgotten:
-            self._outbox.now(actions.ForgetBodies(forgotten))
+        self._outbox.forget(self.pool.drain_forgotten())
         self._outbox.then(actions.Transmit(None, self._progress_frame()))
         if not self.has_work and not self.catch_up.credible_height > self.tip.height:
             self.progress_ns = now_ns
         elif now_ns - self.progress_ns >= TICK_NS:
             self._own.resend(None, self.certifier.certified)
-            self._exchange.fetch_again()
             self._ask_for_blocks(stuck=True)
-            wanted = self.catch_up.certificates_wanted(self.certifier.certified, self.applied)
-            if wanted is not None:
-                self._outbox.then(actions.Transmit(*wanted))
+            self._exchange.fetch_again(self.catch_up.credible_height)
+        wanted = self.catch_up.certificates_wanted(self.certifier.certified, self.applied, now_ns)
+        if wanted is not None:
+            self._outbox.then(actions.Transmit(*wanted))
         self._forward_waiting()
         count, oldest_ns = self.pool.proposable()
         self._step_engine(consensus.WorkWaiting(count, oldest_ns))

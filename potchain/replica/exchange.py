@@ -50,9 +50,9 @@ class Exchange:
             self._asked[ask.digest] = ask
             self._outbox.then(Transmit(None, wire.FetchProposal(ask.sequence, ask.digest)))
 
-    def fetch_again(self) -> None:
-        """Nothing moved: ask again."""
-        for ask in self._asked.values():
+    def fetch_again(self, certified: int) -> None:
+        """Nothing moved: ask again for what is too new to come as a certified block."""
+        for ask in [ask for ask in self._asked.values() if ask.sequence > certified]:
             self._outbox.then(Transmit(None, wire.FetchProposal(ask.sequence, ask.digest)))
 
     def answered(self, proposal: Proposal) -> CheckProposal | None:

@@ -8,11 +8,12 @@ in the order of their tokens, so a later step can never overtake an earlier one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from potchain.blocks import Proposal
 from potchain.consensus.interface import ConsensusMessage, Record
-from potchain.replica.actions import DurableBatch, Persist, ReplicaAction
+from potchain.primitives import Digest
+from potchain.replica.actions import DurableBatch, ForgetBodies, Persist, ReplicaAction
 from potchain.transactions import Transaction
 
 Held = ReplicaAction | Callable[[], None]
@@ -56,6 +57,13 @@ class Outbox:
         """Add bodies to whatever is made durable next: nobody was promised anything, and a vote that needs them comes
         with a batch of its own. `flush` ends the wait."""
         self._waiting_bodies.extend(bodies)
+
+    def forget(self, ids: Sequence[Digest]) -> None:
+        """Neither pool nor pin needs these bodies: they leave the log, and those that still wait never enter it."""
+        if ids:
+            gone = set(ids)
+            self._waiting_bodies = [body for body in self._waiting_bodies if body.id not in gone]
+            self._free.append(ForgetBodies(tuple(ids)))
 
     def flush(self) -> None:
         """Make durable what waits for company."""

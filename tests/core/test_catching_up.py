@@ -1,7 +1,7 @@
 """Whom to ask for blocks and certificates, and when."""
 
 from potchain.primitives import NodeId
-from potchain.replica.catching_up import REQUEST_TIMEOUT_NS, CatchUp
+from potchain.replica.catching_up import REQUEST_TIMEOUT_NS, USELESS_NS, CatchUp
 from potchain.replica.wire import CERTIFICATES_MAX, SYNC_BLOCKS_MAX, FetchBlocks, FetchCertificates, PeerProgress
 
 ME, A, B, STRANGER = (NodeId(bytes([number]) * 20) for number in range(4))
@@ -39,10 +39,45 @@ def test_one_request_at_a_time_until_it_is_answered_or_late() -> None:
     second = each.blocks_wanted(0, REQUEST_TIMEOUT_NS, stuck=False)
     assert second is not None
     assert {first[0], second[0]} == {A, B}, "the next peer is asked"
-    each.answered(first[0])
+    each.answered(first[0], REQUEST_TIMEOUT_NS, useful=True)
     assert each.blocks_wanted(0, REQUEST_TIMEOUT_NS, stuck=False) is None, "that was not the one asked last"
-    each.answered(second[0])
+    each.answered(second[0], REQUEST_TIMEOUT_NS, useful=True)
     assert each.blocks_wanted(64, REQUEST_TIMEOUT_NS, stuck=False) is not None
+
+
+def test_a_peer_that_has_nothing_to_give_is_left_out_for_a_while() -> None:
+    each = catch_up()
+    each.heard(A, at(2**64 - 1))
+    assert each.blocks_wanted(0, 0, stuck=True) == (A, FetchBlocks(1, SYNC_BLOCKS_MAX))
+    each.answered(A, 1, useful=False)
+    assert each.blocks_wanted(0, 2, stuck=True) is None
+    each.heard(B, at(50))
+    wanted = each.blocks_wanted(0, 3, stuck=True)
+    assert wanted is not None
+    assert wanted[0] == B
+    each.answered(B, 4, useful=True)
+    each.gone(B)
+    assert each.blocks_wanted(0, 1 + USELESS_NS, stuck=True) is not None, "and then tried again"
+
+
+def test_one_liar_makes_nobody_behind() -> None:
+    four = CatchUp(ME, (ME, A, B, STRANGER), FAR)
+    four.heard(A, at(2**64 - 1))
+    assert (four.credible_height, four.is_behind(0)) == (0, False)
+    four.heard(B, at(9))
+    assert (four.credible_height, four.is_behind(0)) == (9, True)
+
+
+def test_catching_up_goes_on_until_the_node_is_level() -> None:
+    each = catch_up()
+    each.heard(A, at(FAR))
+    assert each.blocks_wanted(0, 0, stuck=True) is not None
+    each.answered(A, 1, useful=True)
+    assert each.blocks_wanted(2, 2, stuck=False) is not None, "begun is not half done"
+    each.answered(A, 3, useful=True)
+    assert each.blocks_wanted(FAR, 4, stuck=False) is None
+    each.heard(A, at(FAR + 1))
+    assert each.blocks_wanted(FAR, 5, stuck=False) is None, "level once, it waits until it is stuck again"
 
 
 def test_a_peer_that_is_gone_is_neither_asked_nor_waited_for() -> None:
@@ -70,17 +105,20 @@ def test_only_peers_that_have_what_is_lacking_are_asked() -> None:
     each.heard(A, at(5))
     each.heard(B, at(9))
     for now in range(4):
-        wanted = each.blocks_wanted(5, now * REQUEST_TIMEOUT_NS, stuck=True)
+        wanted = each.blocks_wanted(5, now, stuck=True)
         assert wanted is not None
         assert wanted[0] == B
+        each.answered(B, now, useful=True)
 
 
 def test_certificates_are_asked_for_executed_blocks_only() -> None:
     each = catch_up()
-    assert each.certificates_wanted(0, 5) is None
+    assert each.certificates_wanted(0, 5, 0) is None
     each.heard(A, at(3))
-    assert each.certificates_wanted(3, 3) is None
-    assert each.certificates_wanted(3, 5) is None, "nobody has more"
-    assert each.certificates_wanted(2, 5) == (A, FetchCertificates(3, 3))
+    assert each.certificates_wanted(3, 3, 0) is None
+    assert each.certificates_wanted(3, 5, 0) is None, "nobody has more"
+    assert each.certificates_wanted(2, 5, 0) is None, "some came since the last look"
+    assert each.certificates_wanted(2, 5, 0) == (A, FetchCertificates(3, 3))
     each.heard(A, at(1_000))
-    assert each.certificates_wanted(0, 1_000) == (A, FetchCertificates(1, CERTIFICATES_MAX))
+    assert each.certificates_wanted(0, 1_000, 0) is None
+    assert each.certificates_wanted(0, 1_000, 0) == (A, FetchCertificates(1, CERTIFICATES_MAX))

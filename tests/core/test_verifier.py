@@ -58,7 +58,7 @@ def test_good_and_bad_and_the_same_id_with_either_signature() -> None:
             verifier.check([wrong(3)]), verifier.check([good(3)]), verifier.check([wrong(3)]), verifier.check([good(3)])
         )
         assert [verdict[0] is None for verdict in both] == [False, True, False, True]
-        assert not verifier.is_under_way(good(3).id)
+        assert not verifier.is_under_way(good(3))
 
     with_worker(scenario)
 

@@ -210,6 +210,7 @@ def _create_votes() -> None:
         _big("block_vote_high"),
         _big("epoch_high"),
         _big("view_high"),
+        _big("observes"),
         _big("checksum"),
         sa.PrimaryKeyConstraint("log"),
         sa.UniqueConstraint("genesis_hash", name="vote_marks_genesis_hash"),
