@@ -168,3 +168,21 @@ def test_a_node_that_is_gone_is_a_clear_error(idle: LiveNetwork) -> None:
     with pytest.raises(ClientError, match="no node answers") as caught:
         idle.get(0, "/v1/status")
     assert caught.value.status == 0
+
+
+def test_a_node_that_lost_its_vote_log_observes_for_good(live: LiveNetwork) -> None:
+    live.pay(0, 2)
+    live.wait_final(3, live.get(0, "/v1/status")["certified_height"])
+    live.kill(3)
+    for path in live.home(3).glob("votes.sqlite*"):
+        path.unlink()
+    log = live.network.nodes[3].log
+    for start in (1, 2):  # a supervisor's second start must not take the protection away
+        live.start(3)
+        assert log.read_text().count("this node observes and does not vote") == start
+        height = live.get(0, "/v1/status")["certified_height"]
+        live.pay(0, 2, sender=start)
+        live.wait_final(3, height + 1)
+        live.kill(3)
+    with sqlite3.connect(live.home(3) / "votes.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM vote_messages").fetchone() == (0,)
