@@ -179,9 +179,7 @@ class Executor:
             )
         if transaction.fee < base_fee:
             raise InvalidTransaction("insufficient_fee", f"the fee is {transaction.fee}, the least is {base_fee}")
-        balance = uint(load_account(state, transaction.sender).balance)
-        if balance < transaction.fee:
-            raise InvalidTransaction("insufficient_funds", f"the balance is {balance}, the fee {transaction.fee}")
+        # The pool checks that the sender can pay its fees, the application whatever else it takes.
         self._by_kind[transaction.kind].check(transaction, state, epoch)
 
     def execute_block(

@@ -46,11 +46,16 @@ class StateBranch(msgspec.Struct, frozen=True):
     """For an absent key: (key hash, sha256 of value) of the one leaf that stands where it would be, if any."""
 
 
+KEY_HASHES_MAX = 50_000
+"""Key hashes that are remembered; about 100 bytes each."""
+
+
 class AuthenticatedState:
     """Records and their root. About 0.5 kB of memory per record."""
 
     def __init__(self) -> None:
         self._records: dict[bytes, bytes] = {}
+        self._key_hashes: dict[bytes, bytes] = {}  # of records that changed: they are likely to change again
         self._tree = SparseTree()
 
     @classmethod
@@ -74,16 +79,21 @@ class AuthenticatedState:
 
     def apply(self, changes: Iterable[StateChange]) -> bytes:
         """Make these changes in order and return the new root. Call it once per block: the cost is in the paths."""
-        records = self._records
+        records, hashes = self._records, self._key_hashes
         leaves: list[tuple[bytes, bytes]] = []
         for change in changes:
             key, value = change.key, change.value
             if value is None:
                 if records.pop(key, None) is not None:
-                    leaves.append((sha256(key).digest(), b""))
+                    leaves.append((hashes.pop(key, b"") or sha256(key).digest(), b""))
             elif records.get(key) != value:
                 records[key] = value
-                leaves.append((sha256(key).digest(), sha256(value).digest()))
+                key_hash = hashes.get(key)
+                if key_hash is None:
+                    key_hash = sha256(key).digest()
+                    if len(hashes) < KEY_HASHES_MAX:
+                        hashes[key] = key_hash
+                leaves.append((key_hash, sha256(value).digest()))
         self._tree.update(leaves)
         return self._tree.root
 
