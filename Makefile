@@ -5,6 +5,8 @@
 #   make lint                       ruff, mypy --strict, import-linter
 #   make docs                       documentation into docs/_build/html, warnings are errors
 #   make bench [ARGS=...]           the benchmark of bench/
+#   make sim                        300 seeds, 1,000 Twins scenarios and every crash point; minutes
+#   make sim-night [SIM=sim-night]  20,000 seeds and 100,000 Twins; hours, goes on where it was stopped
 #   make clean                      removes what these commands made
 #
 # VENV chooses another folder for the environment, PYTHON another interpreter (3.11 to 3.13).
@@ -13,10 +15,11 @@ VENV = .venv
 TX = 2000
 KEEP =
 ARGS =
+SIM = sim-night
 BIN = $(VENV)/bin
 INSTALL = sh .ci/install "$(VENV)" "$(PYTHON)"
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench sim sim-night clean
 
 demo: $(VENV)/.run
 	$(BIN)/potchain demo --transactions $(TX) $(if $(KEEP),--keep) $(ARGS)
@@ -35,9 +38,29 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.lint
 	$(BIN)/python bench/throughput.py $(ARGS)
 
+sim: $(VENV)/.lint
+	failed=0; \
+	$(BIN)/potchain sim run --nodes 4 --seeds 1-300 --profile mixed $(ARGS) || failed=1; \
+	$(BIN)/potchain sim twins --nodes 4 --scenarios 1000 $(ARGS) || failed=1; \
+	$(BIN)/potchain sim crash-sweep --nodes 4 $(ARGS) || failed=1; \
+	exit $$failed
+
+sim-night: $(VENV)/.lint
+	mkdir -p $(SIM)
+	failed=0; night() { name=$$1; shift; $(BIN)/potchain sim "$$@" $(ARGS) \
+	  --resume $(SIM)/$$name.jsonl --summary $(SIM)/$$name.json --failures $(SIM)/failures || failed=1; }; \
+	night seeds-4 run --nodes 4 --seeds 1-14000 --profile mixed; \
+	night byzantine-4 run --nodes 4 --seeds 1-3000 --profile byzantine; \
+	night seeds-7 run --nodes 7 --seeds 1-2000 --profile mixed; \
+	night seeds-5 run --nodes 5 --seeds 1-1000 --profile mixed; \
+	night twins-4 twins --nodes 4 --scenarios 95000; \
+	night twins-7 twins --nodes 7 --scenarios 5000; \
+	night crash-sweep crash-sweep --nodes 4; \
+	exit $$failed
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis docs/_build build dist
-	rm -rf demo-[0-9]*
+	rm -rf demo-[0-9]* sim-failures
 
 $(VENV)/.run: pyproject.toml constraints.txt .ci/install
 	$(INSTALL) run

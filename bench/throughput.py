@@ -205,15 +205,19 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     network, keys, genesis = make_network(folder / "net", args.accounts, dict(args.parameter))
     count = int(args.seconds * (args.rate or args.most) * 1.05) + args.batch * 4
     began = time.perf_counter()
-    prepared = prepare(keys, genesis, count, args.batch, len(network.nodes))
+    prepared = prepare(keys, genesis, count, args.batch, len(network.nodes) - args.dead)
     print(f"signed {count} transfers in {time.perf_counter() - began:.1f} s", flush=True)
     processes = start_nodes(network)
     try:
         await wait_ready(processes)
-        pids = [process.process.pid for process in processes]
+        for process in processes[: args.dead]:  # the first primaries: the measured ones have changed views
+            process.process.kill()
+            process.process.wait()
+        alive = processes[args.dead :]
+        pids = [process.process.pid for process in alive]
         if args.pin:
             pin(pids)
-        urls = [node.url for node in network.nodes]
+        urls = [node.url for node in network.nodes[args.dead :]]
         client = Client(urls, prepared, args.outstanding)
         timeout = aiohttp.ClientTimeout(total=120)
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -282,6 +286,7 @@ def report(
         "rate_per_s": args.rate or None,
         "batch": args.batch,
         "pinned": args.pin,
+        "nodes_dead": args.dead,
         "parameters_changed": dict(args.parameter),
         "outstanding_max": None if args.rate else args.outstanding,
         "transactions": done,
@@ -387,6 +392,7 @@ def main() -> None:
     parser.add_argument("--outstanding", type=int, default=4_000, help="transactions sent and not final, at most")
     parser.add_argument("--parallel", type=int, default=2, help="requests under way per node")
     parser.add_argument("--most", type=int, default=6_000, help="transfers to sign per second of load")
+    parser.add_argument("--dead", type=int, default=0, help="nodes to kill before the load; the first ones, primaries")
     parser.add_argument("--restart", action="store_true", help="measure the restart of a node afterwards")
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a consensus parameter of genesis",

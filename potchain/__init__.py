@@ -3,6 +3,7 @@
 Plug-ins import from this module and from nothing below it. The list is documented and checked by a test.
 """
 
+from potchain.application.epochs import EpochPlanned, change_epoch, planned_epoch
 from potchain.application.interface import (
     Application,
     ApplicationFactory,
@@ -19,10 +20,12 @@ from potchain.blocks import (
     build_proposal,
     null_request,
     proposal_digest,
+    proposal_fault,
     vote_bytes,
 )
 from potchain.codec import Canonical, decode, encode
 from potchain.consensus.interface import (
+    Ask,
     Boot,
     BuildProposal,
     CancelTimer,
@@ -38,13 +41,17 @@ from potchain.consensus.interface import (
     EngineStatus,
     Event,
     Executed,
+    FetchMessages,
     FetchProposal,
+    KeepInFlight,
+    MessageName,
     MessageReceived,
     Misbehaviour,
     Note,
     ProposalBuilt,
     ProposalChecked,
     Record,
+    ReportWork,
     Send,
     SetTimer,
     SlotStatus,
@@ -95,15 +102,17 @@ from potchain.transport import (
 )
 
 __all__ = [
-    "Address", "Application", "ApplicationFactory", "BlockCertificate", "BlockContext", "Boot", "BuildProposal",
-    "Bytes", "Bytes32", "CancelTimer", "Canonical", "CertificateReceived", "Certified", "Channel", "CheckProposal",
-    "CodecError", "ConsensusEngine", "ConsensusMessage", "Decision", "Digest", "Discard", "Effects", "EngineFactory",
-    "EngineStatus", "Epoch", "Event", "EventData", "Executed", "FRAME_BYTES_MAX", "FetchProposal", "Genesis", "Height",
-    "InvalidProof", "InvalidTransaction", "MessageReceived", "Misbehaviour", "Nanoseconds", "NodeId", "Note",
-    "OrderCertificate", "Parameters", "Peer", "PeerStatus", "PotchainError", "Proposal", "ProposalBuilt",
-    "ProposalChecked", "ProposalHeader", "Quorum", "Record", "Send", "Sequence", "SetTimer", "Signature64",
-    "SlotStatus", "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
+    "Address", "Application", "ApplicationFactory", "Ask", "BlockCertificate", "BlockContext", "Boot",
+    "BuildProposal", "Bytes", "Bytes32", "CancelTimer", "Canonical", "CertificateReceived", "Certified", "Channel",
+    "CheckProposal", "CodecError", "ConsensusEngine", "ConsensusMessage", "Decision", "Digest", "Discard", "Effects",
+    "EngineFactory", "EngineStatus", "Epoch", "EpochPlanned", "Event", "EventData", "Executed", "FRAME_BYTES_MAX",
+    "FetchMessages", "FetchProposal", "Genesis", "Height", "InvalidProof", "InvalidTransaction", "KeepInFlight",
+    "MessageName", "MessageReceived", "Misbehaviour", "Nanoseconds", "NodeId", "Note", "OrderCertificate",
+    "Parameters", "Peer", "PeerStatus", "PotchainError", "Proposal", "ProposalBuilt", "ProposalChecked",
+    "ProposalHeader", "Quorum", "Record", "ReportWork", "Send", "Sequence", "SetTimer", "Signature64", "SlotStatus",
+    "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
     "TransactionFailed", "Transport", "TransportConfig", "TransportError", "TransportEvents", "TransportFactory",
-    "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "build_proposal", "decode", "digest_of",
-    "encode", "hookimpl", "null_request", "proposal_digest", "uint", "uint256", "verify_vote", "vote_bytes",
+    "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "build_proposal", "change_epoch", "decode",
+    "digest_of", "encode", "hookimpl", "null_request", "planned_epoch", "proposal_digest", "proposal_fault", "uint",
+    "uint256", "verify_vote", "vote_bytes",
 ]  # fmt: skip

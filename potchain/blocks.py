@@ -242,6 +242,8 @@ class ExecutedBlock(msgspec.Struct, frozen=True):
     changes: tuple[StateChange, ...]
     """Sorted by key."""
     order_certificate: OrderCertificate
+    next_epoch: bytes = b""
+    """Canonical bytes of the epoch that the header names, when this block is the last of its own."""
 
     @property
     def height(self) -> Height:

@@ -91,6 +91,10 @@ class NodeClient:
         """The JSON object at a path such as "/v1/status"."""
         return _object(await self._call("GET", path, query, None, float(query.get("wait", 0))))
 
+    async def get_bytes(self, path: str) -> bytes:
+        """What a path such as "/v1/evidence/0x..." answers, as it came."""
+        return await self._bytes("GET", path, {}, None, 0.0)
+
     async def status(self) -> JsonObject:
         """`GET /v1/status`, as it came."""
         return await self.get("/v1/status")
@@ -178,6 +182,15 @@ class NodeClient:
     async def _call(
         self, method: str, path: str, query: Mapping[str, str | int], body: bytes | None, wait_s: float
     ) -> Any:  # noqa: ANN401 - JSON
+        data = await self._bytes(method, path, query, body, wait_s)
+        try:
+            return msgspec.json.decode(data) if data else {}
+        except msgspec.DecodeError:
+            return {"text": data.decode(errors="replace")}
+
+    async def _bytes(
+        self, method: str, path: str, query: Mapping[str, str | int], body: bytes | None, wait_s: float
+    ) -> bytes:
         delay_ms = RETRY_DELAY_MS
         for attempt in range(1, self._attempts_max + 1):
             try:
@@ -192,7 +205,7 @@ class NodeClient:
 
     async def _once(
         self, method: str, path: str, query: Mapping[str, str | int], body: bytes | None, timeout_s: float
-    ) -> Any:  # noqa: ANN401 - JSON
+    ) -> bytes:
         assert self._session is not None, "use NodeClient as an async context manager"
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
@@ -218,10 +231,7 @@ class NodeClient:
             if response.status in (429, 503):
                 raise _Retriable(problem, _retry_after_ms(response.headers.get("Retry-After", "")))
             raise problem
-        try:
-            return msgspec.json.decode(data) if data else {}
-        except msgspec.DecodeError:
-            return {"text": data.decode(errors="replace")}
+        return data
 
     def _strange(self, path: str, fault: object) -> ClientError:
         detail = f"{self.url}{path} gave an answer that this version does not understand: {fault!r}"

@@ -7,7 +7,7 @@ Loading names every fault at once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ EPOCH_TAG = b"potchain.epoch.1"
 CHAIN_ID_LENGTH_MAX = 64
 VALIDATORS_MAX = 1_000
 ACCOUNTS_MAX = 1_000_000
+PARAMETER_MAX = 2**32
+"""Bound on every parameter but the base fee: arithmetic on heights and times stays inside 64 bits."""
 
 
 class Parameters(Canonical, frozen=True, kw_only=True):
@@ -146,6 +148,11 @@ def parameter_faults(parameters: Parameters) -> list[str]:
         for name in Parameters.__struct_fields__
         if name != "base_fee" and getattr(parameters, name) < 1
     ]
+    faults += [
+        f"parameters.{name} exceeds {PARAMETER_MAX}"
+        for name in Parameters.__struct_fields__
+        if name != "base_fee" and getattr(parameters, name) > PARAMETER_MAX
+    ]
     if parameters.log_window < 2 * parameters.checkpoint_interval:
         faults.append(
             f"parameters.log_window {parameters.log_window} must be at least twice checkpoint_interval "
@@ -157,6 +164,26 @@ def parameter_faults(parameters: Parameters) -> list[str]:
         faults.append(f"parameters.view_timeout_cap_ms {parameters.view_timeout_cap_ms} is below view_timeout_ms")
     if parameters.batch_max > 10_000:
         faults.append(f"parameters.batch_max {parameters.batch_max} exceeds 10000")
+    return faults
+
+
+def member_faults(members: Sequence[Validator]) -> list[str]:
+    """What is wrong with a validator set, in words."""
+    if not 0 < len(members) <= VALIDATORS_MAX:
+        return [f"{len(members)} validators, 1 to {VALIDATORS_MAX} are allowed"]
+    faults = []
+    for member in members:
+        if not 0 < len(member.name) <= CHAIN_ID_LENGTH_MAX:
+            faults.append(f"a validator's name must have 1 to {CHAIN_ID_LENGTH_MAX} characters")
+        if len(member.node_key) != 32:
+            faults.append(f"validator {member.name}: a node key has 32 bytes, not {len(member.node_key)}")
+        try:
+            parse_public_key(member.consensus_key)
+        except InvalidProof as fault:
+            faults.append(f"validator {member.name}: consensus key: {fault}")
+    for field in ("name", "node_key", "consensus_key", "operator"):
+        if len({getattr(member, field) for member in members}) < len(members):
+            faults.append(f"two validators have one {field}")
     return faults
 
 

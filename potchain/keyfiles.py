@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from potchain.crypto import SigningKey, parse_address
 from potchain.errors import InvalidProof, KeyFileError
-from potchain.genesis import Genesis, Validator
+from potchain.genesis import Epoch, Validator
 from potchain.primitives import NodeId
 from potchain.tables import nearest_hint
 
@@ -91,20 +91,20 @@ def load_validator_keys(home: Path) -> ValidatorKeys:
     return ValidatorKeys(node_secret=node_secret, node_public=node_public, consensus=consensus)
 
 
-def member_of(genesis: Genesis, keys: ValidatorKeys) -> Validator:
-    """The genesis entry that belongs to these keys. Raises KeyFileError when there is none or only one key fits."""
-    for validator in genesis.validators:
+def member_of(epoch: Epoch, keys: ValidatorKeys) -> Validator | None:
+    """The validator that belongs to these keys; None: they belong to none of the epoch, and the node observes.
+
+    Raises KeyFileError when only one of the two keys fits.
+    """
+    for validator in epoch.members:
         if validator.consensus_key == keys.consensus.public_key:
             if validator.node_key != keys.node_public:
                 raise KeyFileError(
-                    f"node.key is not the one that genesis names for validator {validator.name!r}; "
-                    f"genesis has 0x{validator.node_key.hex()}, the file 0x{keys.node_public.hex()}"
+                    f"node.key is not the one that epoch {epoch.number} names for validator {validator.name!r}; "
+                    f"the epoch has 0x{validator.node_key.hex()}, the file 0x{keys.node_public.hex()}"
                 )
             return validator
-    raise KeyFileError(
-        f"consensus key 0x{keys.consensus.public_key.hex()} is no validator of network {genesis.chain_id!r}; "
-        f"check genesis.file and the keys in the home folder"
-    )
+    return None
 
 
 def create_account_file(path: Path, key: SigningKey, password: str, *, iterations: int | None = None) -> None:

@@ -12,14 +12,16 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
 from potchain.api.app import bound_port, build_app, start_api
 from potchain.api.options import ApiOptions
 from potchain.application.execution import Executor
-from potchain.config import NodeConfig, load_config, peers_of
+from potchain.config import NodeConfig, PeerDirectory, load_config
 from potchain.consensus.interface import EngineFactory
+from potchain.consensus.quorum import Quorum
 from potchain.driver import Driver
 from potchain.driver.bookkeeper import Bookkeeper
 from potchain.driver.clock import SystemClock
@@ -82,8 +84,7 @@ async def run_node(config: NodeConfig, home: Path) -> int:
             state = load_state(
                 storage, genesis, executor, full=config.ledger.start_check == "full", progress=_report_progress()
             )
-            epoch = genesis.first_epoch
-            started = load_boot(storage, genesis, epoch, executor, keys.consensus, keys.node_id, state)
+            started = load_boot(storage, genesis, executor, keys.consensus, keys.node_id, state)
             tip = started.replica.tip
             log.info("ledger checked", height=tip.height, seconds=round(time.monotonic() - began, 2))
             return await _run(config, home, registry, genesis, keys, executor, storage, started)
@@ -102,7 +103,7 @@ async def _run(
     started: Started,
 ) -> int:
     engine = registry.engine(config.consensus.engine)
-    replica = make_replica(config, engine, genesis, keys, executor, started)
+    replica = make_replica(config, engine, genesis, keys, executor, started, os.urandom(16))
     clock = SystemClock()
     recent = restore_recent(storage, executor, started)
     async with AsyncExitStack() as stack:
@@ -116,6 +117,7 @@ async def _run(
             clock=clock,
             observer=recent,
             dump=partial(_dump, home),
+            accept=lambda epochs: transport.set_peers(directory.peers(epochs)),
         )
         bookkeeper = Bookkeeper(
             storage.writer,
@@ -127,7 +129,8 @@ async def _run(
         )
         journal = Journal(storage.vote_log, persisted=driver.journal_persisted, failed=driver.storage_failed)
         journal.restore(started.body_batches)
-        transport = make_transport(config, registry, genesis, keys, driver)
+        directory = PeerDirectory(config, genesis, replica.epochs.near, keys.node_id, keys.node_public)
+        transport = make_transport(config, registry, genesis, keys, driver, directory)
         for thread in (bookkeeper, journal):
             thread.start()
             stack.callback(thread.close)
@@ -145,7 +148,7 @@ async def _run(
             executor=executor,
             engine=engine,
             clock=clock,
-            name=config.node.name or member_of(genesis, keys).name,
+            name=config.node.name or name_of(replica, keys),
             version=distribution_version(),
         )
         options = api_options(config)
@@ -166,28 +169,54 @@ def make_replica(
     keys: ValidatorKeys,
     executor: Executor,
     started: Started,
+    boot_id: bytes = b"",
 ) -> Replica:
-    """The pure core, from what was durable."""
+    """The pure core, from what was durable. `boot_id`: random, of this run; empty: no watch for a second process."""
     options = decode_table(
         config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
     )
-    if started.signer is None:
-        log.error("the vote log is missing, or older than the ledger: this node observes and does not vote")
+    if started.replica.doubtful:
+        log.error("the vote log is missing, or older than the ledger: this node learns before it votes again")
     return Replica(
         genesis=genesis,
-        epoch=started.engine.epoch,
+        epoch=started.epoch,
         me=keys.node_id,
-        engine=engine.create(started.engine, options),
+        make_engine=lambda boot: engine.create(boot, options),
         signer=started.signer,
         executor=executor,
         state=started.state,
         pool=TransactionPool(config.pool),
-        boot=started.replica,
+        boot=msgspec.structs.replace(started.replica, boot_id=boot_id),
     )
 
 
+def name_of(replica: Replica, keys: ValidatorKeys) -> str:
+    """This node's name as a validator. Raises KeyFileError when only one of its keys is the validator's."""
+    epoch = replica.epoch
+    if Quorum(len(epoch.members)).faults_max == 0:
+        log.warning(
+            "no fault is tolerated: one validator that stops or lies stops or breaks the network; four are the least "
+            "that tolerate one",
+            validators=len(epoch.members),
+        )
+    member = member_of(epoch, keys)
+    if member is None:
+        log.warning(
+            "this node observes: its consensus key belongs to no validator of the current epoch",
+            epoch=epoch.number,
+            consensus_key="0x" + keys.consensus.public_key.hex(),
+        )
+        return replica.epochs.name_of(keys.node_id)
+    return member.name
+
+
 def make_transport(
-    config: NodeConfig, registry: Registry, genesis: Genesis, keys: ValidatorKeys, driver: Driver
+    config: NodeConfig,
+    registry: Registry,
+    genesis: Genesis,
+    keys: ValidatorKeys,
+    driver: Driver,
+    directory: PeerDirectory,
 ) -> Transport:
     """The configured transport, reporting to the driver; not started."""
     factory = registry.transport(config.transport.name)
@@ -200,7 +229,7 @@ def make_transport(
         genesis_hash=genesis.hash,
         listen_host=config.transport.listen_host,
         listen_port=config.transport.listen_port,
-        peers=peers_of(config, genesis, keys.node_id),
+        peers=directory.peers(driver.replica.epochs.near),
     )
     events = TransportEvents(
         received=driver.frames_received, connected=driver.peer_connected, disconnected=driver.peer_disconnected

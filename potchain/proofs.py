@@ -139,13 +139,22 @@ def verify_header(
     quorum_of: QuorumOf,
 ) -> None:
     """Check that validators who follow from genesis certified this header. Raises InvalidProof."""
-    if len(epochs) > EPOCHS_MAX:
-        raise InvalidProof(f"{len(epochs)} epoch links, at most {EPOCHS_MAX} are allowed")
-    epoch = genesis.first_epoch
-    for link in epochs:
-        _verify_certified(link.header, link.certificate, epoch, genesis, quorum_of)
-        epoch = _next_epoch(link, epoch)
+    *_, epoch = follow_epochs(epochs, genesis, quorum_of)
     _verify_certified(header, certificate, epoch, genesis, quorum_of)
+
+
+def follow_epochs(links: Sequence[EpochLink], genesis: Genesis, quorum_of: QuorumOf) -> tuple[Epoch, ...]:
+    """Every epoch from genesis to the one that the last link names, each certified by the one before.
+
+    Raises InvalidProof.
+    """
+    if len(links) > EPOCHS_MAX:
+        raise InvalidProof(f"{len(links)} epoch links, at most {EPOCHS_MAX} are allowed")
+    epochs = [genesis.first_epoch]
+    for link in links:
+        _verify_certified(link.header, link.certificate, epochs[-1], genesis, quorum_of)
+        epochs.append(_next_epoch(link, epochs[-1]))
+    return tuple(epochs)
 
 
 def proof_to_json(proof: TransactionProof | StateProof) -> dict[str, Any]:

@@ -1,27 +1,30 @@
 """From files to the state of a replica: open, upgrade, check every hash and root, read what was durable.
 
 Nothing here signs or sends. A ledger that contradicts itself stops the start with the first bad height. A vote log that
-is missing beside a ledger that has blocks means that this node may have voted in ways it forgot, so it starts without
-a signer, as an observer.
+is missing beside a ledger that has blocks, or far behind it, means that this node may have voted in ways it forgot: it
+is `doubtful`, and the replica decides when it may sign again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 
 from potchain.application.execution import Executor
 from potchain.application.state import AuthenticatedState
-from potchain.blocks import BLOCK_VOTE, BlockHeader, OrderCertificate, Proposal
+from potchain.blocks import BlockCertificate, BlockHeader, OrderCertificate, Proposal
+from potchain.codec import decode
 from potchain.config import NodeConfig
-from potchain.consensus.interface import Boot, EngineFactory
+from potchain.consensus.interface import EngineFactory
 from potchain.consensus.signer import Signer
 from potchain.crypto import SigningKey
-from potchain.errors import LedgerCorrupt
+from potchain.errors import InvalidProof, LedgerCorrupt
 from potchain.genesis import Epoch, Genesis
 from potchain.ledger.check import ChainSummary, check_chain
 from potchain.ledger.database import Database, open_database
+from potchain.ledger.evidence import all_evidence
 from potchain.ledger.migrate import upgrade
 from potchain.ledger.projection import Projector
 from potchain.ledger.reader import LedgerReader
@@ -57,10 +60,10 @@ class Started(msgspec.Struct, frozen=True):
     """What a node starts from."""
 
     state: AuthenticatedState
+    epoch: Epoch
     replica: ReplicaBoot
-    engine: Boot
-    signer: Signer | None
-    """None: this node observes, because it may not vote."""
+    signer: Signer
+    """The replica decides when it may be used."""
     body_batches: dict[int, tuple[Digest, ...]]
     """Ids of the body log's batches."""
 
@@ -71,11 +74,18 @@ def open_storage(config: NodeConfig, genesis: Genesis, executor: Executor) -> St
     Raises ConfigError or LedgerError.
     """
     ledger = open_database(config.ledger_url, role="ledger")
+    votes = open_database(config.votes_url, role="votes")
+    return storage_over(ledger, votes, config, genesis, executor)
+
+
+def storage_over(
+    ledger: Database, votes: Database, config: NodeConfig, genesis: Genesis, executor: Executor
+) -> Storage:
+    """The same over databases that are open already: the simulator's disk. Raises LedgerError."""
     upgrade(ledger)
     records = tuple(executor.genesis_records())
     writer = LedgerWriter(ledger)
     writer.initialise(genesis, executor.genesis_block(AuthenticatedState.from_records(records).root), records)
-    votes = open_database(config.votes_url, role="votes")
     upgrade(votes)
     return Storage(
         ledger,
@@ -110,7 +120,6 @@ def load_state(
 def load_boot(
     storage: Storage,
     genesis: Genesis,
-    epoch: Epoch,
     executor: Executor,
     key: SigningKey,
     me: NodeId,
@@ -119,12 +128,15 @@ def load_boot(
     """Read votes, pins and bodies. Raises LedgerError when the vote log is damaged."""
     reader = storage.reader
     tip = reader.tip()
+    epochs = begun_epochs(reader)
+    epoch = epochs[-1]
     contents = storage.vote_log.load(beside_blocks=tip.height > 0)
-    stable = reader.stable_height(epoch.parameters.checkpoint_interval)
+    stable = max(reader.stable_height(epoch.parameters.checkpoint_interval), epoch.first_sequence - 1)
     marks = contents.marks
     # Truncation follows the stable checkpoint within one interval, so a log far behind is an old copy.
-    forgotten = bool(marks.observes) or marks.stable + epoch.parameters.log_window < stable
-    signer = None if forgotten else Signer(key, genesis.hash, contents.guard, max(marks.stable, stable))
+    window = max(each.parameters.log_window for each in epochs[-2:])
+    old = marks.stable + window < stable and marks.learner_height <= stable
+    signer = Signer(key, genesis.hash, contents.guard, max(marks.stable, stable))
     batches = {batch.id: tuple(executor.types.parse(raw) for raw in batch.raw) for batch in contents.bodies}
     bodies: dict[Digest, Transaction] = {each.id: each for batch in batches.values() for each in batch}
     pinned = []
@@ -134,43 +146,61 @@ def load_boot(
             pinned.append((proposal, tuple(body for body in held if body is not None)))
     certified = reader.certified_height()
     missing: list[int] = []
-    while page := reader.heights_without_certificate(missing[-1] if missing else certified):
-        missing += page
+    while heights := reader.heights_without_certificate(missing[-1] if missing else certified):
+        missing += heights
     uncertified = []
     for height in missing:
         block = reader.block(height)
         assert block is not None
         uncertified.append((height, block.hash))
+    decided: list[Proposal] = []
+    while page := reader.blocks_page(stable + len(decided), epoch.parameters.log_window, ascending=True):
+        decided += [block.proposal for block in page if block.proposal is not None]
     first = certified + 1
     ahead = tuple(height for height in range(first, tip.height + 1) if height not in set(missing))
     return Started(
         state=state,
+        epoch=epoch,
         replica=ReplicaBoot(
             tip=tip.header,
             tip_hash=tip.hash,
             certified=certified,
             stable=stable,
+            earlier_epochs=tuple(
+                before
+                for before, after in pairwise(epochs)
+                if after is epoch or after.first_sequence - 1 > certified
+            ),
             uncertified=tuple(uncertified),
             certified_ahead=ahead,
             own_messages=contents.own_messages,
+            records=tuple(record for record in contents.records if not 0 < record.sequence <= stable),
+            stable_certificate=reader.certificate(stable),
+            decided_proposals=tuple(decided),
             proposals=tuple(pinned),
             bodies=tuple(bodies.values()),
-        ),
-        engine=Boot(
-            genesis_hash=genesis.hash,
-            me=None if signer is None else me,
-            epoch=epoch,
-            decided=tip.height,
-            executed=tip.height,
-            stable=stable,
-            records=tuple(record for record in contents.records if record.sequence > stable),
-            own_messages=tuple(
-                message for message in contents.own_messages if message.kind != BLOCK_VOTE and message.sequence > stable
-            ),
-            proposals=tuple(proposal for proposal, _ in pinned),
+            recent_certificates=recent_certificates(reader, tip.height, window),
+            doubtful=bool(marks.doubtful) or old,
+            learner=marks.target,
+            evidence=tuple(stored.evidence for stored in all_evidence(reader)),
         ),
         signer=signer,
         body_batches={number: tuple(each.id for each in batch) for number, batch in batches.items()},
+    )
+
+
+def recent_certificates(reader: LedgerReader, tip: int, window: int) -> tuple[BlockCertificate, ...]:
+    """Block certificates of the last log window, by height: this node's proof of what others, and itself, signed."""
+    found = [reader.certificate(height) for height in range(max(1, tip - window + 1), tip + 1)]
+    return tuple(certificate for certificate in found if certificate is not None)
+
+
+def begun_epochs(reader: LedgerReader) -> tuple[Epoch, ...]:
+    """All epochs that have begun at this node, the current one last: the block before each is certified here."""
+    return tuple(
+        epoch
+        for epoch in reader.epochs()
+        if not epoch.number or reader.certificate(epoch.first_sequence - 1) is not None
     )
 
 
@@ -187,23 +217,27 @@ def verify_storage(
         types=executor.types,
         event_types=executor.event_types,
         verify_order=engine.verify,
-        execute=_Reexecution(executor, genesis.first_epoch, replayed, parent),
+        execute=Reexecution(executor, replayed, parent),
     )
     return verify_chain(storage.reader, authorities, AuthenticatedState.from_records(records), progress)
 
 
-class _Reexecution:
-    """Executes a chain again on a state of its own."""
+class Reexecution:
+    """Executes a chain again on a state of its own, from genesis on."""
 
-    def __init__(self, executor: Executor, epoch: Epoch, state: AuthenticatedState, parent: BlockHeader) -> None:
+    def __init__(self, executor: Executor, state: AuthenticatedState, parent: BlockHeader) -> None:
         self._executor = executor
-        self._epoch = epoch
+        self._epoch = executor.genesis.first_epoch
         self._state = state
         self._parent = parent
 
     def __call__(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> BlockHeader:
-        """The header that executing the next proposal gives."""
+        """The header that executing the next proposal gives. Raises InvalidProof when it is of another epoch."""
+        if proposal.header.epoch != self._epoch.number:
+            raise InvalidProof(f"its proposal is of epoch {proposal.header.epoch}, not {self._epoch.number}")
         unused = OrderCertificate(engine="", version=0, data=b"")
         block = self._executor.execute_block(self._parent, self._epoch, proposal, transactions, self._state, unused)
         self._parent = block.header
+        if block.next_epoch:
+            self._epoch = decode(Epoch, block.next_epoch)
         return block.header

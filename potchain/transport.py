@@ -37,6 +37,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """32-byte Ed25519 public key that its certificate must show."""
     host: str
     port: int
+    """0: its address is not known here; it is expected to call."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +94,15 @@ class Transport(Protocol):
         ...
 
     def peers(self) -> tuple[PeerStatus, ...]:
-        """All configured peers."""
+        """All peers of now."""
+        ...
+
+    def set_peers(self, peers: Sequence[Peer]) -> None:
+        """From now on these are the peers, and nobody else is let in: validators come and go with the epochs.
+
+        Sessions with peers that stay as they are go on; those with others end. Raises TransportError, with nothing
+        changed, for peers that could not be told apart.
+        """
         ...
 
     async def close(self) -> None:

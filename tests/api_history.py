@@ -8,7 +8,9 @@ from core_network import Chain
 
 from potchain.blocks import BlockCertificate, BlockHeader, ExecutedBlock, Receipts, block_hash
 from potchain.errors import LedgerError
+from potchain.evidence import evidence_id
 from potchain.genesis import Epoch
+from potchain.ledger.evidence import StoredEvidence
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
 from potchain.transactions import Transfer
 
@@ -22,6 +24,7 @@ class PaperHistory:
         self.certificates: dict[int, BlockCertificate] = {}
         self.rows_height = 0
         self.broken = False
+        self.pieces: list[StoredEvidence] = []
 
     def header(self, height: int) -> BlockHeader | None:
         stored = self.block(height)
@@ -80,6 +83,12 @@ class PaperHistory:
 
     def epochs(self) -> Sequence[Epoch]:
         return (self.chain.genesis.first_epoch,)
+
+    def evidence_page(self, after: int, limit: int) -> Sequence[StoredEvidence]:
+        return [piece for piece in self.pieces if piece.number > after][:limit]
+
+    def evidence(self, evidence_id_: bytes) -> StoredEvidence | None:
+        return next((piece for piece in self.pieces if evidence_id(piece.evidence) == evidence_id_), None)
 
     def locate(self, transaction_id: bytes) -> tuple[int, int] | None:
         return self.find(transaction_id, 1, self.rows_height)

@@ -21,6 +21,7 @@ from potchain.api.ports import (
     PoolEntry,
     PoolStatus,
     SubmitOutcome,
+    Wait,
 )
 from potchain.application.accounts import account_key, load_account
 from potchain.blocks import ExecutedBlock, block_hash
@@ -50,6 +51,7 @@ class PaperNode:
         self.dropped: dict[bytes, PendingState] = {}
         self.certified_height = 0
         self.is_syncing = False
+        self.view_change: SlotStatus | None = None
         self.refuse_with: tuple[str, str] | None = None
         self.fails_with: Exception | None = None
         self.submitted: list[int] = []
@@ -114,8 +116,9 @@ class PaperNode:
             peers_connected=3,
             peers_configured=3,
             syncing=self.is_syncing,
-            stalled="waits for 2 more prepares at sequence 1" if self.is_syncing else None,
+            stalled="waits for sequence 9 (preparing): prepare from v1, v2" if self.is_syncing else None,
             started_at_ms=1_700_000_000_000,
+            evidence={"v3": len(self.history.pieces)} if self.history.pieces else {},
         )
 
     def consensus(self) -> ConsensusStatus:
@@ -135,14 +138,26 @@ class PaperNode:
             high_water_mark=128,
             last_decided=self.chain.tip.height,
             in_flight=(slot,),
+            view_change=self.view_change,
+            view_timeout_ns=2_000_000_000,
             buffers={"early votes": 2},
         )
         return ConsensusStatus(
             engine=engine,
             epoch=epoch,
-            waiting_for="2 prepares at sequence 9 from v1, v2",
-            next_timer="view-change",
-            next_timer_in_ms=1_500,
+            standing="voting",
+            stalled="waits for sequence 9 (preparing): prepare from v1, v2" if self.is_syncing else None,
+            waiting_for="sequence 9 (preparing): prepare from v1, v2",
+            waits=(
+                Wait(
+                    kind="sequence",
+                    text="sequence 9 (preparing): prepare from v1, v2",
+                    missing=("v1", "v2"),
+                    sequence=9,
+                ),
+                Wait(kind="proposal", text="a proposal from primary v0 (connected) of 1 transaction", since_ms=400),
+            ),
+            timers=(("tick", 500), ("engine:agreement", 1_500), ("engine:own", 1_600)),
             block_votes_missing={8: ["v3"]},
             buffers={"inbox": 0},
         )

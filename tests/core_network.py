@@ -21,6 +21,7 @@ from potchain.blocks import (
     null_request,
     vote_bytes,
 )
+from potchain.codec import decode
 from potchain.consensus.quorum import Quorum
 from potchain.crypto import SigningKey
 from potchain.genesis import Epoch, Genesis, InitialBalance, Parameters, Validator
@@ -85,6 +86,7 @@ class Chain:
         self.state = AuthenticatedState.from_records(self.executor.genesis_records())
         self.tip = self.executor.genesis_block(self.state.root)
         self.blocks: list[ExecutedBlock] = []
+        self.epoch = genesis.first_epoch
 
     def transfer(
         self,
@@ -111,10 +113,10 @@ class Chain:
 
     def run(self, *transactions: Transaction, timestamp_ms: int | None = None) -> ExecutedBlock:
         """Execute them as the next block, one second after its parent unless told otherwise."""
-        epoch = self.genesis.first_epoch
+        epoch = self.epoch
         proposal = build_proposal(
             self.genesis.hash,
-            0,
+            epoch.number,
             self.tip.height + 1,
             self.tip.block_time_ms + 1000 if timestamp_ms is None else timestamp_ms,
             epoch.primary(0),
@@ -124,11 +126,13 @@ class Chain:
 
     def run_null(self) -> ExecutedBlock:
         """Execute a null request."""
-        proposal = null_request(self.genesis.hash, 0, self.tip.height + 1)
-        epoch = self.genesis.first_epoch
+        epoch = self.epoch
+        proposal = null_request(self.genesis.hash, epoch.number, self.tip.height + 1)
         return self._append(self.executor.execute_block(self.tip, epoch, proposal, (), self.state, NO_ORDER))
 
     def _append(self, block: ExecutedBlock) -> ExecutedBlock:
         self.blocks.append(block)
         self.tip = block.header
+        if block.next_epoch:
+            self.epoch = decode(Epoch, block.next_epoch)
         return block

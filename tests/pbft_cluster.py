@@ -1,297 +1,71 @@
 """A PBFT cluster in memory: real engines, real signatures, hosts that keep the host rules, a wire in a test's hands.
 
 Nothing happens by itself but a host's answers to its own engine. Messages wait on the wire until a test delivers,
-repeats or drops them. Every signed message is audited: a second digest of one sender for a slot fails the test at once.
+repeats or drops them; questions to peers until a test has them answered; timers until a test lets time pass. Every
+signed message is audited: a second digest of one sender for a slot fails the test at once.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Callable, Iterable
 
 import msgspec
+from pbft_host import Disk, Host
+from pbft_members import block_certificate, digest_of, make_epoch, sign, test_key
 
-from potchain.blocks import BlockCertificate, OrderCertificate, Proposal, build_proposal, proposal_digest
-from potchain.consensus.interface import (
-    Boot,
-    BuildProposal,
-    CertificateReceived,
-    Certified,
-    CheckProposal,
-    ConsensusMessage,
-    Decision,
-    Discard,
-    Effects,
-    Event,
-    Executed,
-    FetchProposal,
-    MessageReceived,
-    Misbehaviour,
-    Note,
-    ProposalBuilt,
-    ProposalChecked,
-    Record,
-    Started,
-)
-from potchain.consensus.signer import GuardEntry, Signer, guard_entry
-from potchain.crypto import SigningKey
-from potchain.genesis import Epoch, Parameters, Validator
-from potchain.primitives import Digest, NodeId
-from potchain_pbft import PbftEngine, PbftFactory, PbftOptions
+from potchain.blocks import Proposal
+from potchain.consensus.interface import ConsensusMessage, Effects, Event, FetchMessages
+from potchain.consensus.quorum import Quorum
+from potchain.genesis import Epoch
+from potchain.primitives import NodeId
+from potchain_pbft import PbftOptions
 
-GENESIS_HASH = sha256(b"pbft test network").digest()
-FACTORY = PbftFactory()
-
-
-class Crash(Exception):
-    """The power went out right after something became durable."""
-
-
-def test_key(index: int) -> SigningKey:
-    """The consensus key of member `index`; any index gives a key, members or not."""
-    return SigningKey(sha256(b"pbft test key %d" % index).digest())
-
-
-test_key.__test__ = False  # type: ignore[attr-defined]
-
-
-def make_epoch(nodes: int, **parameters: int) -> Epoch:
-    """Epoch 0 with members node0, node1, ..."""
-    members = tuple(
-        Validator(
-            name=f"node{index}",
-            node_key=bytes([index % 256]) * 32,
-            consensus_key=test_key(index).public_key,
-            operator=bytes(20),
-        )
-        for index in range(nodes)
-    )
-    return Epoch(number=0, first_sequence=1, members=members, parameters=Parameters(**parameters))
-
-
-def make_proposal(epoch: Epoch, sequence: int, view: int = 0, salt: int = 0, count: int = 2) -> Proposal:
-    """A proposal by the primary of a view; `salt` makes another one for the same place."""
-    ids = [sha256(b"transaction %d %d %d" % (sequence, salt, index)).digest() for index in range(count)]
-    return build_proposal(GENESIS_HASH, epoch.number, sequence, 1_000 + sequence, epoch.primary(view), ids)
-
-
-def digest_of(proposal: Proposal) -> Digest:
-    """What consensus votes on."""
-    return proposal_digest(proposal.header)
-
-
-class Disk(msgspec.Struct):
-    """What survives a crash."""
-
-    records: list[Record] = []
-    own_messages: list[ConsensusMessage] = []
-    guard: list[GuardEntry] = []
-    pinned: dict[int, list[Proposal]] = {}
-    decisions: dict[int, Decision] = {}
-    stable: int = 0
-
-    @property
-    def executed(self) -> int:
-        """Blocks are applied in order, without gaps."""
-        height = 0
-        while height + 1 in self.decisions:
-            height += 1
-        return height
-
-    def truncate(self, stable: int) -> None:
-        self.stable = stable
-        self.records = [record for record in self.records if record.sequence > stable]
-        self.own_messages = [message for message in self.own_messages if message.sequence > stable]
-        self.guard = [entry for entry in self.guard if entry.sequence > stable]
-        self.pinned = {sequence: held for sequence, held in self.pinned.items() if sequence > stable}
+NS_PER_MS = 1_000_000
 
 
 class Packet(msgspec.Struct, frozen=True):
-    """A message on its way."""
+    """A message on its way; `sender` is the index of the host that put it there, which may not have signed it."""
 
     to: int
     message: ConsensusMessage
-
-
-class Host(msgspec.Struct):
-    """One node around one engine."""
-
-    cluster: Cluster
-    index: int
-    disk: Disk
-    engine: PbftEngine | None = None
-    signer: Signer | None = None
-    booted: Boot | None = None
-    events: list[Event] = []
-    effects: list[Effects] = []
-    inbox: deque[Event] = msgspec.field(default_factory=deque)
-    timers: dict[str, int] = {}
-    asked: list[BuildProposal] = []
-    checks: list[CheckProposal] = []
-    """Checks that wait for the test, when `answers_checks` is off."""
-    fetches: list[FetchProposal] = []
-    reports: list[Discard | Misbehaviour | Note] = []
-    answers_checks: bool = True
-    writes: int = 0
-    """Durable writes so far."""
-    crash_at: int | None = None
-    """Crash right after this many durable writes."""
-
-    def start(self) -> None:
-        """Boot from disk and take the first step."""
-        disk = self.disk
-        key = test_key(self.index)
-        self.signer = Signer(key, GENESIS_HASH, disk.guard, disk.stable)
-        member = self.signer.node_id in self.cluster.epoch.ids
-        self.booted = Boot(
-            genesis_hash=GENESIS_HASH,
-            me=self.signer.node_id if member else None,
-            epoch=self.cluster.epoch,
-            decided=disk.executed,
-            executed=disk.executed,
-            stable=disk.stable,
-            records=tuple(disk.records),
-            own_messages=tuple(disk.own_messages),
-            proposals=tuple(proposal for sequence in sorted(disk.pinned) for proposal in disk.pinned[sequence]),
-        )
-        self.engine = FACTORY.create(self.booted, self.cluster.options)
-        self.events, self.effects, self.inbox = [], [], deque()
-        self.timers, self.asked, self.checks, self.fetches = {}, [], [], []
-        self.feed(Started())
-
-    def crash(self) -> None:
-        """Lose everything but the disk."""
-        self.engine = None
-        self.inbox = deque()
-
-    def feed(self, event: Event) -> None:
-        """One event and all that the host answers to it; nothing when the node is down."""
-        self.inbox.append(event)
-        self._drain()
-
-    def _drain(self, first: Callable[[], None] = lambda: None) -> None:
-        try:
-            first()
-            while self.inbox and self.engine is not None:
-                self._step(self.inbox.popleft())
-        except Crash:
-            self.crash()
-
-    def give_work(self) -> None:
-        """Answer an open ask for a proposal while there are batches."""
-        self._drain(self._build)
-
-    def answer_check(self, refusal: str | None = None) -> None:
-        """Answer the oldest open check."""
-        self._drain(lambda: self._answer(self.checks.pop(0), refusal))
-
-    def resend(self) -> None:
-        """Host rule (h): own undecided messages again, byte for byte."""
-        for message in self.disk.own_messages:
-            if message.sequence not in self.disk.decisions:
-                self.cluster.post(self.index, message, None)
-
-    def certificate_from(self, other: Host, sequence: int) -> None:
-        """Catch up on one sequence from another node's decision."""
-        decision = other.disk.decisions[sequence]
-        check_certificate(self.cluster.epoch, decision.sequence, decision.digest, decision.certificate)
-        self._drain(lambda: self._pin(decision.proposal))
-        self.feed(CertificateReceived(decision.sequence, decision.digest, decision.certificate, decision.proposal))
-
-    def _step(self, event: Event) -> None:
-        assert self.engine is not None
-        self.events.append(event)
-        effects = self.engine.step(event, len(self.events))
-        self.effects.append(effects)
-        if self.cluster.observer is not None:
-            self.cluster.observer(self, event, effects)
-        for record in effects.persist:
-            self.disk.records.append(record)
-            self._written()
-        for send in effects.send:
-            self._send(send.kind, send.view, send.sequence, send.digest, send.body, send.to)
-        for timer in effects.timers:
-            self.timers.pop(timer.name, None)
-            if hasattr(timer, "after_ns"):
-                self.timers[timer.name] = timer.after_ns
-        for ask in effects.ask:
-            self._ask(ask)
-        for decision in effects.decide:
-            self._decide(decision)
-        if effects.truncate is not None:
-            self.disk.truncate(effects.truncate)
-            assert self.signer is not None
-            self.signer.forget_below(effects.truncate)
-        self.reports.extend(effects.report)
-
-    def _send(self, kind: str, view: int, sequence: int, digest: bytes, body: bytes, to: NodeId | None) -> None:
-        assert self.signer is not None
-        message = self.signer.sign(self.cluster.epoch.number, kind, view, sequence, digest, body)
-        self.disk.own_messages.append(message)
-        self.disk.guard.append(guard_entry(message))
-        self._written()
-        self.cluster.post(self.index, message, to)
-        self.inbox.append(MessageReceived(message))
-
-    def _ask(self, ask: BuildProposal | CheckProposal | FetchProposal) -> None:
-        if isinstance(ask, BuildProposal):
-            self.asked = [ask]
-            self._build()
-        elif isinstance(ask, FetchProposal):
-            self.fetches.append(ask)
-        elif self.answers_checks:
-            self._answer(ask, None)
-        else:
-            self.checks.append(ask)
-
-    def _build(self) -> None:
-        if self.asked and self.cluster.batches and self.engine is not None:
-            self.cluster.batches -= 1
-            ask = self.asked.pop()
-            proposal = make_proposal(self.cluster.epoch, ask.sequence, ask.view)
-            self._pin(proposal)
-            self.inbox.append(ProposalBuilt(proposal, ask.view))
-
-    def _answer(self, ask: CheckProposal, refusal: str | None) -> None:
-        if refusal is None:
-            self._pin(ask.proposal)
-        self.inbox.append(ProposalChecked(ask.proposal, ask.view, refusal))
-
-    def _pin(self, proposal: Proposal) -> None:
-        held = self.disk.pinned.setdefault(proposal.header.sequence, [])
-        if proposal not in held:
-            held.append(proposal)
-            self._written()
-
-    def _decide(self, decision: Decision) -> None:
-        assert decision.sequence not in self.disk.decisions, f"sequence {decision.sequence} was decided twice"
-        assert digest_of(decision.proposal) == decision.digest
-        check_certificate(self.cluster.epoch, decision.sequence, decision.digest, decision.certificate)
-        before = self.disk.executed
-        self.disk.decisions[decision.sequence] = decision
-        self._written()
-        for height in range(before + 1, self.disk.executed + 1):
-            self.inbox.append(Executed(height, Digest(sha256(b"block %d" % height).digest()), None))
-
-    def _written(self) -> None:
-        self.writes += 1
-        if self.writes == self.crash_at:
-            raise Crash
+    sender: int = -1
 
 
 class Cluster:
     """Hosts and the wire between them."""
 
-    def __init__(self, nodes: int = 4, observers: int = 0, **parameters: int) -> None:
+    def __init__(self, nodes: int = 4, observers: int = 0, twins: Iterable[int] = (), **parameters: int) -> None:
+        """`twins`: members each of which gets a second host with the same key."""
         self.epoch = make_epoch(nodes, **parameters)
+        self.quorum = Quorum(nodes)
         self.options = PbftOptions()
         self.batches = 0
         """Proposals that the primary's host can still build."""
+        self.epoch_change: int | None = None
+        """Height that decides a change of epoch."""
         self.observer: Callable[[Host, Event, Effects], None] | None = None
+        self.on_rejected: Callable[[Host, ConsensusMessage, str], None] | None = None
+        """Told of messages that never reach an engine, and why."""
+        self.now_ns = 0
         self.wire: list[Packet] = []
         self.sent: dict[tuple[bytes, int, int, int, str], ConsensusMessage] = {}
-        self.hosts = [Host(self, index, Disk()) for index in range(nodes + observers)]
+        self.unaudited = set(twins)
+        """Members that may contradict themselves."""
+        members = [*range(nodes + observers), *sorted(self.unaudited)]
+        self.hosts = [Host(self, index, member, Disk()) for index, member in enumerate(members)]
+
+    def next_epoch(self, height: int) -> Epoch | None:
+        """What follows this epoch, as a node knows it that has executed up to here."""
+        if self.epoch_change is None or height < self.epoch_change:
+            return None
+        parameters = self.epoch.parameters
+        end = self.epoch_change + parameters.log_window
+        end += -end % parameters.checkpoint_interval
+        return Epoch(1, end + 1, self.epoch.members, parameters)
+
+    def salt(self, host: Host, view: int) -> int:
+        """What makes this host's proposals of a view different from others'."""
+        return view if host.index == host.member else view + 1_000
 
     def start(self) -> None:
         """Start every host that is down."""
@@ -305,22 +79,24 @@ class Cluster:
         for host in self.hosts:
             host.give_work()
 
-    def post(self, sender: int, message: ConsensusMessage, to: NodeId | None) -> None:
+    # --- the wire ---------------------------------------------------------------------------------------------------
+
+    def post(self, sender: Host, message: ConsensusMessage, to: NodeId | None) -> None:
         """Put a message on the wire; the auditor sees all of them."""
-        place = (message.sender, message.epoch, message.view, message.sequence, message.kind)
-        first = self.sent.setdefault(place, message)
-        assert first == message, f"node{sender} contradicts itself at {place}"
+        if sender.member not in self.unaudited:
+            place = (message.sender, message.epoch, message.view, message.sequence, message.kind)
+            first = self.sent.setdefault(place, message)
+            assert first == message, f"node{sender.member} contradicts itself at {place}"
         for host in self.hosts:
-            member = self.epoch.ids[host.index] if host.index < len(self.epoch.ids) else None
-            if host.index != sender and (to is None or to == member):
-                self.wire.append(Packet(host.index, message))
+            if host.member != sender.member and to in (None, host.node):
+                self.wire.append(Packet(host.index, message, sender.index))
 
     def inject(self, sender: int, kind: str, proposal: Proposal, to: int, view: int = 0) -> None:
         """A message that only a faulty member sends: signed, but neither guarded nor audited."""
         body = msgspec.msgpack.encode(proposal) if kind == "pre-prepare" else b""
         header = proposal.header
         message = sign(sender, kind, view, header.sequence, digest_of(proposal), body, header.epoch)
-        self.wire.append(Packet(to, message))
+        self.wire.append(Packet(to, message, sender))
 
     def deliver(self, wanted: Callable[[Packet], bool] = lambda packet: True, *, keep: bool = False) -> int:
         """Deliver what is on the wire now and wanted, in order; `keep` leaves a copy there. Gives the count."""
@@ -328,7 +104,7 @@ class Cluster:
         if not keep:
             self.wire = [packet for packet in self.wire if not wanted(packet)]
         for packet in chosen:
-            self.hosts[packet.to].feed(MessageReceived(packet.message))
+            self.hosts[packet.to].receive(packet.message)
         return len(chosen)
 
     def drop(self, wanted: Callable[[Packet], bool]) -> None:
@@ -340,16 +116,62 @@ class Cluster:
         while self.deliver(wanted):
             pass
 
+    # --- questions to peers -----------------------------------------------------------------------------------------
+
+    def answer(self, asker: Host, other: Host) -> None:
+        """One peer answers what another has asked so far; messages go by the wire."""
+        if asker.engine is None or other.engine is None:
+            return
+        for fetch in list(asker.fetches):
+            if asker.engine is not None and asker.proposal_from(other, fetch) and fetch in asker.fetches:
+                asker.fetches.remove(fetch)
+        for ask in asker.wanted:
+            if ask.source in (None, other.node):
+                self._answer_messages(asker, other, ask)
+
+    def _answer_messages(self, asker: Host, other: Host, ask: FetchMessages) -> None:
+        assert other.engine is not None
+        for name in ask.names:
+            message = other.engine.find(ask.kind, ask.view, name)
+            if message is not None:
+                self.wire.append(Packet(asker.index, message, other.index))
+
+    def answer_all(self, among: Iterable[int] | None = None) -> None:
+        """Every peer that is up answers what was asked so far; `among`: only between these hosts."""
+        hosts = self.hosts if among is None else [self.hosts[index] for index in among]
+        for asker in hosts:
+            for other in hosts:
+                if other is not asker:
+                    self.answer(asker, other)
+            asker.wanted = []
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def next_timer(self) -> tuple[int, int, str] | None:
+        """The timer that fires next: when, at which host, its name."""
+        return min([(due, host.index, name) for host in self.hosts for name, due in host.timers.items()], default=None)
+
+    def advance(self, duration_ns: int, deliver: Callable[[], object] = lambda: None) -> None:
+        """Let time pass: timers fire in order of time, and `deliver` is called after each."""
+        end_ns = self.now_ns + duration_ns
+        while (timer := self.next_timer()) is not None and timer[0] <= end_ns:
+            self.now_ns = max(self.now_ns, timer[0])
+            self.hosts[timer[1]].fire(timer[2])
+            deliver()
+        self.now_ns = end_ns
+
+    # --- what the replicas above the engines do ---------------------------------------------------------------------
+
     def certify(self, height: int, *indexes: int) -> None:
         """A block certificate becomes durable at these nodes (none named: at all)."""
-        certificate = BlockCertificate(0, height, sha256(b"block %d" % height).digest(), ())
+        certificate = block_certificate(height, *range(self.quorum.quorum))
         for host in self.hosts:
             if not indexes or host.index in indexes:
-                host.feed(Certified(height, certificate))
+                host.certified(certificate)
 
     def decided(self, sequence: int) -> list[bytes | None]:
         """Each host's digest at a sequence."""
-        chosen = [host.disk.decisions.get(sequence) for host in self.hosts]
+        chosen = [host.disk.decisions.get(sequence) or host.ahead.get(sequence) for host in self.hosts]
         return [None if decision is None else decision.digest for decision in chosen]
 
     def check_agreement(self, up_to: int) -> None:
@@ -360,13 +182,7 @@ class Cluster:
             assert len(set(digests)) == 1, f"the nodes disagree at sequence {sequence}"
 
 
-def sign(
-    sender: int, kind: str, view: int, sequence: int, digest: bytes, body: bytes = b"", epoch: int = 0
-) -> ConsensusMessage:
-    """A message signed by member `sender`, whatever it has signed before."""
-    return Signer(test_key(sender), GENESIS_HASH).sign(epoch, kind, view, sequence, digest, body)
-
-
-def check_certificate(epoch: Epoch, sequence: int, digest: bytes, certificate: OrderCertificate) -> None:
-    """What a host does before it trusts an order certificate."""
-    FACTORY.verify(certificate, GENESIS_HASH, epoch, sequence, digest)
+def from_member(index: int) -> Callable[[Packet], bool]:
+    """Packets that carry a message signed by a member."""
+    sender = test_key(index).address
+    return lambda packet: packet.message.sender == sender

@@ -25,10 +25,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pbft_cluster import Cluster, Host, Packet, make_proposal, test_key
+from pbft_cluster import Cluster, Packet
+from pbft_host import Host
+from pbft_members import make_proposal, test_key
 
 from potchain.blocks import proposal_digest
 from potchain.consensus.interface import (
+    Ask,
     BuildProposal,
     CertificateReceived,
     Certified,
@@ -39,12 +42,15 @@ from potchain.consensus.interface import (
     Effects,
     Event,
     Executed,
+    FetchMessages,
     FetchProposal,
+    KeepInFlight,
     MessageReceived,
     Misbehaviour,
     Note,
     ProposalBuilt,
     ProposalChecked,
+    ReportWork,
     Send,
     SetTimer,
     Started,
@@ -112,7 +118,7 @@ class Player:
             case "check":
                 host.answer_check(given.get("refuse"))
             case "timer":
-                host.feed(TimerFired(given["name"]))
+                host.fire(given["name"])
             case "certify":
                 cluster.certify(int(given["height"]), *([host.index] if "node" in given else []))
             case "certificate":
@@ -130,15 +136,20 @@ class Player:
 
     def _found(self, given: dict[str, str]) -> None:
         self.cluster = Cluster(**{name: int(value) for name, value in given.items()})
-        self.cluster.observer = self._on_step
+        self.cluster.observer = self.on_step
+        self.cluster.on_rejected = self._on_rejected
         epoch = self.cluster.epoch
         self.lines.append(f"view=0 primary={epoch.ids.index(epoch.primary(0))}")
 
-    def _on_step(self, host: Host, event: Event, effects: Effects) -> None:
+    def on_step(self, host: Host, event: Event, effects: Effects) -> None:
         if self.shown is not None and host.index not in self.shown:
             return
         self.lines.append(f"{host.index}<-{self._event(event)}")
         self.lines.extend(f"   {line}" for line in self._effects(effects))
+
+    def _on_rejected(self, host: Host, message: ConsensusMessage, fault: str) -> None:
+        if self.shown is None or host.index in self.shown:
+            self.lines.append(f"{host.index}<-{self._message(message)}   rejected: {fault}")
 
     def _node(self, sender: bytes) -> str:
         return self.cluster.epoch.name_of(sender).removeprefix("node")
@@ -230,8 +241,15 @@ def _send(send: Send) -> str:
     return f"send {send.kind} v={send.view} n={send.sequence} d={send.digest.hex()[:4]}{to}"
 
 
-def _ask(ask: BuildProposal | CheckProposal | FetchProposal) -> str:
+def _ask(ask: Ask) -> str:
     match ask:
+        case FetchMessages(kind=kind, view=view, names=names, source=source):
+            of = ",".join(sorted(name.sender.hex()[:4] for name in names))
+            return f"ask {'everyone' if source is None else '0x' + source.hex()[:4]} for {kind} v={view} of 0x{of}"
+        case ReportWork():
+            return "ask what waits"
+        case KeepInFlight(digests=digests):
+            return f"keep in flight {' '.join(digest.hex()[:4] for digest in digests) or 'nothing'}"
         case BuildProposal(sequence=sequence):
             return f"ask for a proposal n={sequence}"
         case CheckProposal(proposal=proposal, fresh=fresh):

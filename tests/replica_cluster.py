@@ -12,12 +12,14 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import msgspec
-from core_network import START_MS, key, make_genesis
+from core_network import START_MS, key, make_genesis, make_validators
 
 from potchain.application.accounts import AccountsApplication, load_account, treasury_balance
 from potchain.application.execution import Executor
+from potchain.application.interface import Application
 from potchain.application.state import AuthenticatedState
 from potchain.blocks import (
     BLOCK_VOTE,
@@ -30,10 +32,13 @@ from potchain.blocks import (
     verify_block_certificate,
     vote_bytes,
 )
-from potchain.consensus.interface import Boot, ConsensusMessage, Record
+from potchain.codec import decode
+from potchain.consensus.interface import ConsensusMessage, Record
+from potchain.consensus.learning import LearnerTarget
 from potchain.consensus.quorum import Quorum
 from potchain.consensus.signer import GuardEntry, Signer
-from potchain.crypto import verify_vote
+from potchain.crypto import parse_public_key, verify_vote
+from potchain.genesis import Epoch
 from potchain.pool import PoolLimits, TransactionPool
 from potchain.primitives import NS_PER_MS, Digest, NodeId, uint, uint256
 from potchain.replica import Replica, ReplicaBoot, wire
@@ -65,11 +70,14 @@ from potchain.replica.actions import (
     Transmit,
     TruncateVotes,
 )
+from potchain.replica.epochs import KnownEpochs
 from potchain.transactions import Transaction, Transfer
 from potchain_pbft import PbftFactory, PbftOptions
 
 FACTORY = PbftFactory()
 RICH = 10**12
+RESTART_NS = 300 * NS_PER_MS
+"""A process takes a moment to start: its predecessor's sessions are over by then."""
 ACCOUNTS = ("alice", "bob", "carol")
 
 
@@ -84,6 +92,9 @@ class Disk:
         self.bodies: dict[Digest, Transaction] = {}
         self.blocks: list[ExecutedBlock] = []
         self.certificates: dict[int, BlockCertificate] = {}
+        self.stable_written = 0
+        self.learner = LearnerTarget()
+        self.doubtful = False
         self.writes = 0
 
     def write(self, batch: DurableBatch) -> None:
@@ -92,6 +103,8 @@ class Disk:
         self.guard += batch.guard
         self.proposals |= {proposal_digest(proposal.header): proposal for proposal in batch.proposals}
         self.bodies |= {body.id: body for body in batch.bodies}
+        if batch.learner is not None:
+            self.learner, self.doubtful = batch.learner, False
         self.writes += 1
 
     def truncate(self, ask: TruncateVotes) -> None:
@@ -99,15 +112,38 @@ class Disk:
             late = message.kind == BLOCK_VOTE and message.sequence in ask.uncertified
             return late or not 0 < message.sequence <= ask.stable
 
-        self.records = [record for record in self.records if record.sequence > ask.stable]
+        self.stable_written = max(self.stable_written, ask.stable)
+        self.records = [record for record in self.records if not 0 < record.sequence <= ask.stable]
         self.messages = [message for message in self.messages if kept(message)]
-        self.guard = [entry for entry in self.guard if entry.sequence > ask.stable]
+        self.guard = [entry for entry in self.guard if not 0 < entry.sequence <= ask.stable]
         self.proposals = {
             digest: proposal for digest, proposal in self.proposals.items() if proposal.header.sequence > ask.stable
         }
 
-    def stable(self, interval: int) -> int:
-        return max([height for height in self.certificates if height % interval == 0], default=0)
+    def lose_votes(self) -> None:
+        """The vote log is gone; a new one begins beside the ledger."""
+        fresh = Disk()
+        fresh.blocks, fresh.certificates, fresh.doubtful = self.blocks, self.certificates, bool(self.blocks)
+        self.__dict__ = fresh.__dict__
+
+    def copy(self) -> Disk:
+        """An operator's copy of the folder."""
+        other = Disk()
+        other.__dict__ = {name: copy(value) for name, value in self.__dict__.items()}
+        return other
+
+    def recent_certificates(self, window: int) -> tuple[BlockCertificate, ...]:
+        heights = [height for height in sorted(self.certificates) if height > len(self.blocks) - window]
+        return tuple(self.certificates[height] for height in heights)
+
+    def epochs(self, first: Epoch) -> tuple[Epoch, ...]:
+        """Those that have begun, as `potchain.startup` finds them."""
+        named = [decode(Epoch, block.next_epoch) for block in self.blocks if block.next_epoch]
+        return (first, *(epoch for epoch in named if epoch.first_sequence - 1 in self.certificates))
+
+    def stable(self, epoch: Epoch) -> int:
+        interval, start = epoch.parameters.checkpoint_interval, epoch.first_sequence - 1
+        return max([start, *(height for height in self.certificates if height % interval == 0)])
 
     def sync_block(self, height: int) -> SyncBlock:
         block = self.blocks[height - 1]
@@ -147,11 +183,22 @@ class Node:
 class Cluster:
     """Nodes, the wire between them, and the clock."""
 
-    def __init__(self, nodes: int = 4, limits: PoolLimits | None = None, **parameters: int) -> None:
+    def __init__(
+        self,
+        nodes: int = 4,
+        limits: PoolLimits | None = None,
+        outsiders: int = 0,
+        applications: Sequence[Application] = (AccountsApplication(),),
+        **parameters: int,
+    ) -> None:
+        """`outsiders`: nodes with keys of their own that are no validators of genesis."""
+        self._applications = applications
+        self.validators = make_validators([f"v{number}" for number in range(nodes + outsiders)])
+        """Of each node, whether or not it is one in an epoch."""
         self.genesis = make_genesis([(name, RICH) for name in ACCOUNTS], nodes, **parameters)
         self.epoch = self.genesis.first_epoch
         self.now_ns = 1_000 * NS_PER_MS
-        self.clock_ahead_ms = dict.fromkeys(range(nodes), 0)
+        self.clock_ahead_ms = dict.fromkeys(range(nodes + outsiders), 0)
         self.wire: deque[tuple[int, int, bytes]] = deque()
         self.passes: Callable[[int, int, wire.Frame], bool] = lambda sender, to, frame: True
         """Which frames arrive; the rest is lost."""
@@ -164,9 +211,9 @@ class Cluster:
         self._order = itertools.count()
         self._tickets = itertools.count(1)
         self.types = self._executor().types
-        self.nodes = [Node(node) for node in self.epoch.ids]
+        self.nodes = [Node(validator.node_id) for validator in self.validators]
         self.index = {node.me: index for index, node in enumerate(self.nodes)}
-        for index in range(nodes):
+        for index in range(len(self.nodes)):
             self.start(index)
 
     # --- what tests do ----------------------------------------------------------------------------------------------
@@ -253,9 +300,11 @@ class Cluster:
     def start(self, index: int) -> None:
         """Start a node from what is durable, as `potchain.startup` does, and connect it."""
         node = self.nodes[index]
+        if node.run:
+            self.now_ns += RESTART_NS
         node.run += 1
         node.up = True
-        node.replica = self._replica(index, node.disk)
+        node.replica = self._replica(index, node)
         node.inbox.append(Begin())
         for other, peer in enumerate(self.nodes):
             if other != index and peer.up:
@@ -335,14 +384,16 @@ class Cluster:
         if isinstance(action.frame, ConsensusMessage):
             self._audit(self.nodes[sender], action.frame)
         data = wire.encode_frame(action.frame)
-        targets = range(len(self.nodes)) if action.to is None else (self.index[action.to],)
+        members = self.nodes[sender].replica.epochs.current.ids
+        targets = [self.index[node] for node in (members if action.to is None else (action.to,))]
         for to in targets:
             if to != sender:
                 self.sent.append((sender, to, action.frame))
                 self.wire.append((sender, to, data))
 
     def _audit(self, node: Node, message: ConsensusMessage) -> None:
-        assert message.sender == node.me
+        if message.sender != node.me:
+            return  # another's, sent on because it was asked for
         assert message in node.disk.messages, f"{message.kind} {message.sequence} was sent before it was durable"
         slot = (message.sender, message.epoch, message.view, message.sequence, message.kind)
         first = self.signed.setdefault(slot, message.digest)
@@ -356,25 +407,28 @@ class Cluster:
         match frame:
             case ConsensusMessage():
                 self._check_vote(frame)
-                node.inbox.append(FrameReceived(peer, frame))
+                epoch = node.replica.epochs.of_message(frame.kind, frame.epoch, frame.sequence)
+                if epoch is not None and frame.sender in epoch.ids:
+                    node.inbox.append(FrameReceived(peer, frame))
             case wire.Gossip() | wire.BodiesAnswer():
                 parsed = [self.types.parse(raw) for raw in frame.transactions]
                 fresh = tuple(each for each in parsed if node.replica.pool.get(each.id) is None)
                 if fresh:
                     node.inbox.append(TransactionsVerified(fresh))
             case wire.BlocksAnswer():
-                for block in frame.blocks:
-                    header = block.proposal.header
-                    FACTORY.verify(
-                        block.order_certificate, self.genesis.hash, self.epoch, header.sequence, proposal_digest(header)
-                    )
-                bodies = tuple(tuple(self.types.parse(raw) for raw in block.bodies) for block in frame.blocks)
-                node.inbox.append(BlocksVerified(peer, frame.blocks, bodies))
+                blocks = tuple(
+                    itertools.takewhile(lambda block: self._check_block(block, node.replica.epochs), frame.blocks)
+                )
+                bodies = tuple(tuple(self.types.parse(raw) for raw in block.bodies) for block in blocks)
+                node.inbox.append(BlocksVerified(peer, blocks, bodies))
             case wire.CertificatesAnswer():
-                quorum = Quorum(len(self.nodes)).quorum
-                for certificate in frame.certificates:
-                    verify_block_certificate(certificate, self.genesis.hash, self.epoch.keys, quorum)
-                node.inbox.append(CertificatesVerified(frame.certificates))
+                certificates = [each for each in frame.certificates if self._certifies(each, node.replica.epochs)]
+                node.inbox.append(CertificatesVerified(tuple(certificates)))
+            case wire.SignedAnswer():
+                for message in frame.messages:
+                    assert message.sender == node.me
+                    self._check_vote(message)
+                node.inbox.append(FrameReceived(peer, frame))
             case _:
                 node.inbox.append(FrameReceived(peer, frame))
 
@@ -388,14 +442,35 @@ class Cluster:
             message.digest,
             message.sender,
         )
-        assert verify_vote(self.epoch.keys[NodeId(message.sender)], signed, message.signature)
+        key_of = {validator.node_id: validator.consensus_key for validator in self.validators}
+        assert verify_vote(parse_public_key(key_of[NodeId(message.sender)]), signed, message.signature)
+
+    def _check_block(self, block: SyncBlock, epochs: KnownEpochs) -> bool:
+        """Whether a node with these epochs can check it; what it can check must be good."""
+        header = block.proposal.header
+        epoch = epochs.at(header.sequence)
+        if epoch is None or epoch.number != header.epoch:
+            return False
+        digest = proposal_digest(header)
+        FACTORY.verify(block.order_certificate, self.genesis.hash, epoch, header.sequence, digest)
+        return block.block_certificate is None or self._certifies(block.block_certificate, epochs)
+
+    def _certifies(self, certificate: BlockCertificate, epochs: KnownEpochs) -> bool:
+        epoch = epochs.at(certificate.height)
+        if epoch is None or epoch.number != certificate.epoch:
+            return False
+        verify_block_certificate(certificate, self.genesis.hash, epoch.keys, Quorum(len(epoch.members)).quorum)
+        return True
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
     def _executor(self) -> Executor:
-        return Executor(self.genesis, (AccountsApplication(),))
+        return Executor(self.genesis, self._applications)
 
-    def _replica(self, index: int, disk: Disk) -> Replica:
+    def _replica(self, index: int, node: Node) -> Replica:
+        disk = node.disk
+        epochs = disk.epochs(self.epoch)
+        window = max(epoch.parameters.log_window for epoch in epochs[-2:])
         executor = self._executor()
         state = AuthenticatedState.from_records(executor.genesis_records())
         tip = executor.genesis_block(state.root)
@@ -403,7 +478,7 @@ class Cluster:
             state.apply(block.changes)
             tip = block.header
         assert state.root == tip.state_root
-        stable = disk.stable(self.epoch.parameters.checkpoint_interval)
+        stable = disk.stable(epochs[-1])
         heights = range(1, tip.height + 1)
         missing = [height for height in heights if height not in disk.certificates]
         certified = missing[0] - 1 if missing else tip.height
@@ -412,26 +487,12 @@ class Cluster:
             held = [disk.bodies.get(Digest(each)) for each in proposal.transaction_ids]
             if proposal.header.sequence > tip.height and None not in held:
                 pinned.append((proposal, tuple(body for body in held if body is not None)))
-        me = self.epoch.ids[index]
-        own = tuple(disk.messages)
-        boot = Boot(
-            genesis_hash=self.genesis.hash,
-            me=me,
-            epoch=self.epoch,
-            decided=tip.height,
-            executed=tip.height,
-            stable=stable,
-            records=tuple(record for record in disk.records if record.sequence > stable),
-            own_messages=tuple(each for each in own if each.kind != BLOCK_VOTE and each.sequence > stable),
-            proposals=tuple(proposal for proposal, _ in pinned),
-        )
-        names = {member.node_id: member.name for member in self.epoch.members}
         return Replica(
             genesis=self.genesis,
-            epoch=self.epoch,
-            me=me,
-            engine=FACTORY.create(boot, PbftOptions()),
-            signer=Signer(key("consensus " + names[me]), self.genesis.hash, disk.guard, stable),
+            epoch=epochs[-1],
+            me=node.me,
+            make_engine=lambda boot: FACTORY.create(boot, PbftOptions()),
+            signer=Signer(key("consensus " + self.validators[index].name), self.genesis.hash, disk.guard, stable),
             executor=executor,
             state=state,
             pool=TransactionPool(self._limits),
@@ -440,11 +501,20 @@ class Cluster:
                 tip_hash=block_hash(tip),
                 certified=certified,
                 stable=stable,
+                stable_certificate=disk.certificates.get(stable),
+                earlier_epochs=epochs[:-1],
                 uncertified=tuple((height, disk.blocks[height - 1].hash) for height in missing),
                 certified_ahead=tuple(height for height in heights if height > certified and height not in missing),
-                own_messages=own,
+                own_messages=tuple(disk.messages),
+                records=tuple(record for record in disk.records if not 0 < record.sequence <= stable),
+                decided_proposals=tuple(block.proposal for block in disk.blocks[stable:]),
                 proposals=tuple(pinned),
                 bodies=tuple(disk.bodies.values()),
+                boot_id=bytes((*node.me, node.run)),
+                recent_certificates=disk.recent_certificates(window),
+                doubtful=disk.doubtful
+                or (disk.stable_written + window < stable and disk.learner.height <= stable),
+                learner=disk.learner,
             ),
         )
 

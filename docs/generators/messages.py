@@ -4,6 +4,7 @@ from generators.sources import first_paragraph, table
 from potchain.blocks import BLOCK_VOTE, BlockCertificate, OrderCertificate, Proposal, SyncBlock, VoteSubject
 from potchain.replica import wire
 from potchain_pbft import messages as pbft
+from potchain_pbft import view_messages as views
 from potchain_tcp.framing import HEADER, PIECE_BYTES_MAX, Kind
 
 HEAD = """# Messages between nodes
@@ -40,6 +41,18 @@ KINDS = {
         "nothing",
         "I hold the pre-prepare and quorum - 1 prepares. That certificate is durable here before it leaves.",
     ),
+    views.VIEW_CHANGE: (
+        "validator",
+        "every other validator",
+        "stable height with its block certificate, and prepared certificates above it",
+        "I have left every lower view, and this is what I could prove there. View = the one to begin, sequence 0.",
+    ),
+    views.NEW_VIEW: (
+        "primary of the view",
+        "every other validator",
+        "names of the view changes that it rests on",
+        "This view begins. Sequence 0. What it must decide follows from the view changes; everybody computes it.",
+    ),
     BLOCK_VOTE: (
         "validator",
         "every other validator",
@@ -69,6 +82,10 @@ FRAMES = {
         "bulk",
     ),
     "CertificatesAnswer": ("that peer, from its ledger", "the asker", "bulk"),
+    "AskSigned": ("validator that has started and does not vote yet, every second", "every validator", "bulk"),
+    "SignedAnswer": ("every node, whether it votes or not", "the asker", "bulk"),
+    "FetchMessages": ("node that lacks a new view, or a view change that one names", "one validator, or all", "bulk"),
+    "EvidenceFound": ("node that saw a member contradict itself, or heard of it", "every validator, once", "bulk"),
 }
 
 PIECES = {
@@ -88,7 +105,7 @@ def _fields(struct: type) -> str:
 
 
 def page() -> str:
-    assert pbft.KINDS | {BLOCK_VOTE} == set(KINDS), "a kind of message is not described"
+    assert pbft.KINDS | views.VIEW_KINDS | {BLOCK_VOTE} == set(KINDS), "a kind of message is not described"
     lines = [HEAD.replace("{fields}", "{" + ", ".join(VoteSubject.__struct_fields__) + "}")]
     lines += table(
         ("kind", "source", "target", "body", "meaning"), [(f"`{kind}`", *row) for kind, row in KINDS.items()]

@@ -1,12 +1,17 @@
 """Practical Byzantine fault tolerance (Castro and Liskov, OSDI'99) as a consensus plug-in.
 
-    messages      kinds, bodies, records and certificates; pure checks of both
-    log           slots between the water marks, votes and their counts
-    agreement     prepared, committed, decided
-    checkpoints   which checkpoint is stable
-    restart       the log rebuilt from durable records
-    engine        `step`: from one event to its effects
-    picture       status and dump
+    messages       kinds, bodies, records and certificates of the normal case; pure checks of them
+    log            slots between the water marks, votes and their counts
+    agreement      prepared, committed, decided
+    normal_case    pre-prepare, prepare, commit; proposals as primary
+    view_messages  view-change and new-view; what a set of view changes decides
+    view           which view, and what it must decide
+    view_changing  leaving a view, and beginning the next
+    patience       the timers that lead there
+    checkpoints    which checkpoint is stable
+    restart        the log rebuilt from durable records
+    engine         `step`: from one event to its effects
+    picture        status and dump
 
 Engine `pbft`, chosen with `consensus.engine = "pbft"`; its options stand in the table [consensus.pbft].
 """
@@ -18,7 +23,7 @@ from collections.abc import Iterable
 import msgspec
 
 from potchain import Boot, ConsensusMessage, EngineFactory, Epoch, NodeId, OrderCertificate, hookimpl
-from potchain_pbft import messages
+from potchain_pbft import messages, view_messages
 from potchain_pbft.engine import PbftEngine
 from potchain_pbft.options import PbftOptions
 
@@ -44,9 +49,17 @@ class PbftFactory:
         """Check an order certificate. Raises InvalidProof with the reason."""
         messages.verify_certificate(certificate, genesis_hash, epoch, sequence, digest)
 
-    def signed_parts(self, message: ConsensusMessage, genesis_hash: bytes) -> tuple[tuple[NodeId, bytes, bytes], ...]:
-        """Signatures nested in a message: none in the normal case. Raises CodecError for a body of another kind."""
-        return messages.signed_parts(message)
+    def signed_parts(
+        self, message: ConsensusMessage, genesis_hash: bytes, epoch: Epoch
+    ) -> tuple[tuple[NodeId, bytes, bytes], ...]:
+        """Signatures nested in a message: those of view changes. Raises CodecError for a body of another kind."""
+        if message.kind == view_messages.VIEW_CHANGE:
+            return view_messages.view_change_parts(message, genesis_hash, epoch)
+        if message.kind == view_messages.NEW_VIEW:
+            view_messages.read_new_view(message, epoch)
+        else:
+            messages.check_body(message)
+        return ()
 
 
 @hookimpl

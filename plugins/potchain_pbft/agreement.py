@@ -15,6 +15,7 @@ from potchain import (
     NodeId,
     OrderCertificate,
     Proposal,
+    Quorum,
     Record,
     Send,
     SetTimer,
@@ -23,6 +24,8 @@ from potchain import (
 from potchain_pbft.effects import StepEffects
 from potchain_pbft.log import MessageLog, Slot
 from potchain_pbft.messages import COMMIT, PREPARED, PreparedCertificate, order_certificate, vote_signatures
+from potchain_pbft.patience import Patience
+from potchain_pbft.view import CurrentView
 
 FETCH_TIMER = "fetch"
 """Runs while a sequence is committed whose proposal is not held."""
@@ -31,10 +34,22 @@ FETCH_TIMER = "fetch"
 class Agreement:
     """Decided sequences of one replica, and how the others become so."""
 
-    def __init__(self, me: NodeId | None, quorum: int, log: MessageLog, last_decided: int, fetch_retry_ns: int) -> None:
+    def __init__(
+        self,
+        me: NodeId | None,
+        quorum: Quorum,
+        current: CurrentView,
+        log: MessageLog,
+        patience: Patience,
+        last_decided: int,
+        fetch_retry_ns: int,
+    ) -> None:
         self._me = me
-        self._quorum = quorum
+        self._quorum = quorum.quorum
+        self._weak_quorum = quorum.weak_quorum
+        self._current = current
         self._log = log
+        self._patience = patience
         self._fetch_timer = SetTimer(FETCH_TIMER, fetch_retry_ns)
         self.last_decided = last_decided
         """Every sequence up to here is decided."""
@@ -58,22 +73,22 @@ class Agreement:
 
     def count_prepare(self, slot: Slot, digest: bytes, out: StepEffects) -> None:
         """A prepare for `digest` has entered the slot."""
+        self._look_in_flight(slot, len(slot.prepares.by_sender), out)
         if slot.prepared is None and slot.prepares.count(digest) >= self._quorum - 1:
             self.advance(slot, out)
 
     def count_commit(self, slot: Slot, digest: bytes, out: StepEffects) -> None:
         """A commit for `digest` has entered the slot."""
+        self._look_in_flight(slot, len(slot.commits.by_sender), out)
         if slot.committed is None and slot.commits.count(digest) >= self._quorum:
             slot.committed = Digest(digest)
             self.advance(slot, out)
 
     def advance(self, slot: Slot, out: StepEffects) -> None:
         """Do what the slot's messages allow by now."""
-        if self.is_decided(slot.sequence):
-            return
-        if self._me is not None and slot.prepared is None and self._is_prepared(slot):
+        if slot.view == self._current.voting and slot.prepared is None and self._is_prepared(slot):
             self._on_prepared(slot, out)
-        if slot.committed is None:
+        if slot.committed is None or self.is_decided(slot.sequence):
             return
         proposal = self._log.held.get(slot.committed)
         if proposal is not None:
@@ -83,6 +98,7 @@ class Agreement:
             commits = slot.commits.matching(slot.committed, self._quorum)
             certificate = order_certificate(slot.view, vote_signatures(commits))
             self._decide(slot.sequence, slot.committed, proposal, certificate, out)
+            self._patience.decided(slot.sequence, out.now_ns, progress=slot.view == self._current.voting)
         elif slot.sequence not in self.missing:
             self._miss(slot, slot.committed, out)
 
@@ -96,6 +112,7 @@ class Agreement:
             out.note(f"certificate for sequence {event.sequence} leaves a gap after {self.last_decided}; not used")
             return
         self._decide(event.sequence, event.digest, event.proposal, event.certificate, out)
+        self._patience.decided(event.sequence, out.now_ns, progress=False)
 
     def fetch_missing(self, out: StepEffects) -> None:
         """Ask again for every proposal that is committed and not held."""
@@ -106,10 +123,18 @@ class Agreement:
         if self.missing:
             out.timers.append(self._fetch_timer)
 
+    def forget(self, stable: int) -> None:
+        """A stable checkpoint settles everything up to it."""
+        self.missing = {sequence: slot for sequence, slot in self.missing.items() if sequence > stable}
+
+    def _look_in_flight(self, slot: Slot, voters: int, out: StepEffects) -> None:
+        if voters == self._weak_quorum and slot.view == self._current.view and not self.is_decided(slot.sequence):
+            self._patience.in_flight(slot.sequence, out)
+
     def _is_prepared(self, slot: Slot) -> bool:
         # OSDI'99 section 4.2: the pre-prepare and 2f matching prepares of different backups are in the log. Here
         # quorum - 1 for 2f, which is right for any n; an own prepare is in the log once it is durable.
-        if not slot.accepted or slot.pre_prepare is None or slot.digest is None:
+        if self._me is None or not slot.accepted or slot.pre_prepare is None or slot.digest is None:
             return False
         return slot.prepares.count(slot.digest) >= self._quorum - 1
 
@@ -136,6 +161,8 @@ class Agreement:
     ) -> None:
         assert not self.is_decided(sequence), f"sequence {sequence} is decided once"
         out.decide.append(Decision(sequence, digest, proposal, certificate))
+        if sequence <= self._log.high:
+            self._log.held[digest] = proposal  # a new view may choose it again
         self.decided_ahead.add(sequence)
         while self.last_decided + 1 in self.decided_ahead:
             self.last_decided += 1

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from potchain import (
-    BuildProposal,
+    Ask,
     CancelTimer,
-    CheckProposal,
     ConsensusMessage,
     Decision,
     Discard,
     Effects,
-    FetchProposal,
     Misbehaviour,
     NodeId,
     Note,
@@ -23,13 +21,15 @@ from potchain import (
 class StepEffects:
     """One list for each field of `Effects`."""
 
-    __slots__ = ("ask", "decide", "persist", "report", "send", "timers", "truncate")
+    __slots__ = ("ask", "decide", "now_ns", "persist", "report", "send", "timers", "truncate")
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: int) -> None:
+        self.now_ns = now_ns
+        """Monotonic time of this step."""
         self.persist: list[Record] = []
         self.send: list[Send] = []
         self.timers: list[SetTimer | CancelTimer] = []
-        self.ask: list[BuildProposal | CheckProposal | FetchProposal] = []
+        self.ask: list[Ask] = []
         self.decide: list[Decision] = []
         self.truncate: int | None = None
         self.report: list[Discard | Misbehaviour | Note] = []

@@ -3,8 +3,9 @@
 A slot is one (view, sequence). Votes enter it in any order: a prepare or commit that is early waits there for its
 pre-prepare. The log decides nothing; it answers in constant time who voted first for what, and how many for a digest.
 Bounds: slots exist only for sequences in (low, high] and a few views, which the engine checks before it asks for one;
-a slot holds one message of each kind of each member. So the log holds at most
-log_window x (VIEWS_AHEAD_MAX + 1) x (2n + 1) messages.
+a slot holds one message of each kind of each member. Of views below the current one a slot is kept
+only for the newest prepared certificate of a sequence, and for late commits of the last view. So the log holds at most
+log_window x (VIEWS_AHEAD_MAX + 3) x (2n + 1) messages.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Slot:
     """Everything known of one (view, sequence)."""
 
     __slots__ = (
-        "accepted", "accused", "checking", "checks", "commits", "committed", "digest", "pre_prepare", "prepared",
-        "prepares", "proposal", "refusal", "sequence", "view",
+        "accepted", "accused", "checking", "checks", "commits", "committed", "digest", "early", "pre_prepare",
+        "prepared", "prepares", "proposal", "refusal", "sequence", "view",
     )  # fmt: skip
 
     def __init__(self, view: int, sequence: int) -> None:
@@ -61,6 +62,8 @@ class Slot:
         self.proposal: Proposal | None = None
         self.pre_prepare: ConsensusMessage | None = None
         """The primary's signed pre-prepare; at the primary itself only once it is durable."""
+        self.early: ConsensusMessage | None = None
+        """A pre-prepare of a view that has not begun here; the first one."""
         self.checking = False
         """The host was asked whether the proposal is acceptable and has not answered."""
         self.checks = 0
@@ -90,6 +93,8 @@ class MessageLog:
         """`stable` is the height of the stable checkpoint, `log_window` the L of the water marks."""
         self.low = stable
         """Low water mark: nothing at or below it matters any more."""
+        self.last: int | None = None
+        """The last sequence of the epoch, once a change of it is pending."""
         self._log_window = log_window
         self._slots: dict[tuple[int, int], Slot] = {}
         self.held: dict[bytes, Proposal] = {}
@@ -98,7 +103,8 @@ class MessageLog:
     @property
     def high(self) -> int:
         """High water mark: nothing above it is accepted (OSDI'99 section 4.3)."""
-        return self.low + self._log_window
+        high = self.low + self._log_window
+        return high if self.last is None else min(high, self.last)
 
     def find(self, view: int, sequence: int) -> Slot | None:
         """The slot, if anything of it was seen."""
@@ -114,6 +120,25 @@ class MessageLog:
     def in_order(self) -> list[Slot]:
         """All slots by sequence, then view."""
         return [self._slots[place] for place in sorted(self._slots)]
+
+    def of_view(self, view: int) -> list[Slot]:
+        """The slots of one view, by sequence."""
+        return [slot for slot in self.in_order() if slot.view == view]
+
+    def prepared_certificates(self, below: int) -> list[PreparedCertificate]:
+        """For each sequence that is prepared here in a view below this one, the certificate of the highest view."""
+        best: dict[int, PreparedCertificate] = {}
+        for slot in self.in_order():
+            if slot.prepared is not None and slot.view < below:
+                best[slot.sequence] = slot.prepared
+        return [best[sequence] for sequence in sorted(best)]
+
+    def forget_views_below(self, view: int) -> None:
+        """Of lower views keep the newest prepared certificate of each sequence, and the slots of the last view."""
+        kept = {(entry.sequence, entry.view) for entry in self.prepared_certificates(view)}
+        self._slots = {
+            place: slot for place, slot in self._slots.items() if place[1] >= view - 1 or place in kept
+        }
 
     def hold(self, proposal: Proposal) -> Digest:
         """Remember a proposal whose bodies are pinned; gives its digest."""

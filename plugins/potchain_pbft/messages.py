@@ -23,10 +23,10 @@ from potchain import (
     Quorum,
     Signature64,
     Uint64,
-    build_proposal,
     decode,
     encode,
     proposal_digest,
+    proposal_fault,
     verify_vote,
     vote_bytes,
 )
@@ -39,7 +39,7 @@ PRE_PREPARE = "pre-prepare"
 PREPARE = "prepare"
 COMMIT = "commit"
 KINDS = frozenset((PRE_PREPARE, PREPARE, COMMIT))
-"""Kinds of message that this engine knows."""
+"""Kinds of message of a sequence."""
 
 ACCEPTED = "accepted"
 """Kind of the record that is durable before a pre-prepare or prepare leaves: data is an `AcceptedProposal`."""
@@ -96,11 +96,14 @@ class AcceptedProposal(Canonical, frozen=True):
     """The primary's signature on its pre-prepare; empty at the primary itself, which keeps the signed message."""
 
 
-def read_pre_prepare(message: ConsensusMessage, genesis_hash: bytes, epoch: Epoch) -> Proposal:
+def read_pre_prepare(
+    message: ConsensusMessage, genesis_hash: bytes, epoch: Epoch, *, chosen: bool = False
+) -> Proposal:
     """The proposal of a pre-prepare, when it is one that the primary of that view may make.
 
-    Raises CodecError with the reason: too long, not canonical, another network, epoch, sequence or proposer, ids that
-    do not give the root, or a digest that is not the proposal's.
+    `chosen`: a new view chose this digest, so it may be anybody's proposal, or a null request. Raises CodecError with
+    the reason: too long, not canonical, another network, epoch, sequence or proposer, ids that do not give the root, or
+    a digest that is not the proposal's.
     """
     bound = PROPOSAL_HEAD_BYTES_MAX + PROPOSAL_ID_BYTES * epoch.parameters.batch_max
     proposal = decode(Proposal, message.body, size_max=bound)
@@ -110,15 +113,13 @@ def read_pre_prepare(message: ConsensusMessage, genesis_hash: bytes, epoch: Epoc
     if header.epoch != message.epoch or header.sequence != message.sequence:
         raise CodecError(f"the proposal is for epoch {header.epoch} sequence {header.sequence}")
     primary = epoch.primary(message.view)
-    if header.proposer != primary:
+    if header.proposer != primary and not chosen:
         raise CodecError(f"the proposer is {epoch.name_of(header.proposer)}, not the primary {epoch.name_of(primary)}")
     if proposal_digest(header) != message.digest:
         raise CodecError("the digest is not the proposal's")
-    rebuilt = build_proposal(
-        genesis_hash, header.epoch, header.sequence, header.timestamp_ms, primary, proposal.transaction_ids
-    )
-    if rebuilt.header != header:
-        raise CodecError("the transaction ids do not give the header's root and count")
+    fault = proposal_fault(proposal)
+    if fault is not None:
+        raise CodecError(fault)
     return proposal
 
 
@@ -161,15 +162,19 @@ def verify_certificate(
             )
 
 
-def signed_parts(message: ConsensusMessage) -> tuple[tuple[NodeId, bytes, bytes], ...]:
-    """Nested signatures of a message; the normal case has none. Raises CodecError when the body is not the kind's."""
+def check_body(message: ConsensusMessage) -> None:
+    """Whether the body is one of the kind; the normal case nests no signatures. Raises CodecError."""
     if message.kind == PRE_PREPARE:
         decode(Proposal, message.body, size_max=PROPOSAL_HEAD_BYTES_MAX + PROPOSAL_ID_BYTES * PROPOSAL_IDS_MAX)
     elif message.kind not in KINDS:
         raise CodecError(f"unknown kind {message.kind!r}")
     elif message.body:
         raise CodecError(f"a {message.kind} has no body, this one {len(message.body)} bytes")
-    return ()
+
+
+def certificate_view(certificate: OrderCertificate) -> int:
+    """The view of an order certificate of this engine that was verified."""
+    return decode(CommitCertificate, certificate.data).view
 
 
 def vote_signatures(votes: Iterable[ConsensusMessage]) -> tuple[VoteSignature, ...]:

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import msgspec
 
-from potchain import ConsensusMessage, EngineStatus, Epoch, SlotStatus, encode
+from potchain import ConsensusMessage, EngineStatus, Epoch, Quorum, SlotStatus, encode
 from potchain_pbft.agreement import Agreement
 from potchain_pbft.checkpoints import Checkpoints
 from potchain_pbft.log import MessageLog, Slot
 from potchain_pbft.messages import COMMIT, PRE_PREPARE, PREPARE
+from potchain_pbft.normal_case import NormalCase
+from potchain_pbft.patience import Patience
+from potchain_pbft.view import ACTIVE, CHANGING, CurrentView
+from potchain_pbft.view_changing import ViewChanging
+from potchain_pbft.view_messages import NEW_VIEW, VIEW_CHANGE
 
 AWAITED = {
     "no pre-prepare": (PRE_PREPARE,),
@@ -46,6 +51,11 @@ class EngineDump(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine knows."""
 
     status: EngineStatus
+    entered: bytes | None
+    """Canonical proof of the view entered last."""
+    view_changes: list[bytes]
+    """The newest of each member."""
+    pending_new_view: bytes | None
     slots: list[SlotDump]
     held: list[bytes]
     """Digests of the proposals whose bodies are pinned."""
@@ -56,57 +66,86 @@ class EngineDump(msgspec.Struct, frozen=True, kw_only=True):
     asked: int | None
 
 
-def status(epoch: Epoch, view: int, log: MessageLog, agreement: Agreement, checkpoints: Checkpoints) -> EngineStatus:
+def status(
+    epoch: Epoch,
+    current: CurrentView,
+    log: MessageLog,
+    agreement: Agreement,
+    checkpoints: Checkpoints,
+    views: ViewChanging,
+    patience: Patience,
+) -> EngineStatus:
     """What an engine waits for, sequence by sequence."""
     slots = log.in_order()
     names: dict[bytes, str] = {node: member.name for node, member in zip(epoch.ids, epoch.members, strict=True)}
     undecided: dict[int, Slot] = {}
     for slot in slots:  # of several views the current one is shown, or else the highest
         shown = undecided.get(slot.sequence)
-        if not agreement.is_decided(slot.sequence) and (shown is None or shown.view != view):
+        if not agreement.is_decided(slot.sequence) and (shown is None or shown.view != current.view):
             undecided[slot.sequence] = slot
     return EngineStatus(
-        view=view,
-        primary=epoch.primary(view),
-        mode="normal",
+        view=current.view,
+        primary=current.primary,
+        mode=current.mode,
         low_water_mark=log.low,
         high_water_mark=log.high,
         last_decided=agreement.last_decided,
         in_flight=tuple(_slot_status(slot, epoch, names) for slot in undecided.values()),
+        view_change=None if current.mode == ACTIVE else _view_status(current, views, epoch, names),
+        view_timeout_ns=patience.timeout_ns,
         buffers={
             "slots": len(slots),
-            "pre_prepares": sum(slot.pre_prepare is not None for slot in slots),
+            "pre_prepares": sum((slot.pre_prepare is not None) + (slot.early is not None) for slot in slots),
             "prepares": sum(len(slot.prepares.by_sender) for slot in slots),
             "commits": sum(len(slot.commits.by_sender) for slot in slots),
             "proposals": len(log.held),
             "decided_ahead": len(agreement.decided_ahead),
             "missing_proposals": len(agreement.missing),
             "certified_checkpoints": len(checkpoints),
+            "in_flight": len(patience),
+            **views.sizes(),
         },
     )
 
 
 def dump(
-    current: EngineStatus,
+    status: EngineStatus,
+    current: CurrentView,
     log: MessageLog,
     agreement: Agreement,
     checkpoints: Checkpoints,
-    next_sequence: int,
-    asked: int | None,
+    views: ViewChanging,
+    normal: NormalCase,
 ) -> bytes:
     """JSON of everything; the same state gives the same bytes."""
     return msgspec.json.encode(
         EngineDump(
-            status=current,
+            status=status,
+            entered=None if current.entered is None else encode(current.entered),
+            view_changes=_messages(views.latest),
+            pending_new_view=None if views.pending is None else encode(views.pending),
             slots=[_slot_dump(slot) for slot in log.in_order()],
             held=sorted(log.held),
             decided_ahead=sorted(agreement.decided_ahead),
             missing=sorted(agreement.missing),
             certified_checkpoints=list(checkpoints.waiting),
-            next_sequence=next_sequence,
-            asked=asked,
+            next_sequence=normal.next_sequence,
+            asked=normal.asked,
         )
     )
+
+
+def _view_status(current: CurrentView, views: ViewChanging, epoch: Epoch, names: dict[bytes, str]) -> SlotStatus:
+    """Whose view changes for the view are held, and whether its new view is what is missing."""
+    senders = {sender for sender, held in views.latest.items() if held.view == current.view}
+    held = [name for node, name in names.items() if node in senders]
+    missing = [name for name in names.values() if name not in held]
+    if current.mode == CHANGING and len(held) < Quorum(len(names)).quorum:
+        waits = {VIEW_CHANGE: missing}
+    else:
+        waits = {NEW_VIEW: [names[current.primary]]}
+    phase = f"{current.mode} to view {current.view}" if current.mode == CHANGING else f"following view {current.view}"
+    return SlotStatus(sequence=0, phase=phase, digest=None, held={VIEW_CHANGE: held}, missing=waits)
 
 
 def phase_of(slot: Slot) -> str:

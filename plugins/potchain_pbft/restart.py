@@ -17,19 +17,34 @@ from potchain_pbft.messages import (
     AcceptedProposal,
     PreparedCertificate,
 )
+from potchain_pbft.view_changing import ViewChanging
+from potchain_pbft.view_messages import ENTERED, NEW_VIEW, VIEW_KINDS, EnteredView
 
 
-def restore(boot: Boot, me: NodeId | None, log: MessageLog) -> None:
-    """Fill an empty log. Raises CodecError when a record is missing, damaged or of a newer version."""
-    for proposal in boot.proposals:
-        if proposal.header.sequence > log.low:
+def restore(boot: Boot, me: NodeId | None, log: MessageLog, views: ViewChanging) -> None:
+    """Fill an empty log, find the view. Raises CodecError when a record is missing, damaged or of a newer version."""
+    for proposal in (*boot.proposals, *boot.decided_proposals):
+        if proposal.header.epoch == boot.epoch.number and proposal.header.sequence > log.low:
             log.hold(proposal)
+    _restore_view(boot, views)
     for record in boot.records:
         if record.sequence > log.low:
             _restore_record(record, boot.epoch, me, log)
     for message in boot.own_messages:
         if message.epoch == boot.epoch.number and message.sequence > log.low:
             _restore_own_message(message, log)
+
+
+def _restore_view(boot: Boot, views: ViewChanging) -> None:
+    """The view entered last, then the view changes sent since."""
+    proofs = [decode(EnteredView, record.data) for record in boot.records if record.kind == ENTERED]
+    entered = [proof for proof in proofs if proof.new_view.epoch == boot.epoch.number]
+    if entered:
+        views.restore_entered(max(entered, key=lambda proof: proof.new_view.view))
+    own = [message for message in boot.own_messages if message.kind in VIEW_KINDS]
+    for message in sorted(own, key=lambda message: (message.view, message.kind == NEW_VIEW)):
+        if message.epoch == boot.epoch.number:
+            views.restore_own(message)
 
 
 def next_sequence(view: int, log: MessageLog, last_decided: int) -> int:

@@ -93,6 +93,11 @@ class Session(asyncio.BufferedProtocol):
         """Done when the connection is gone."""
 
     @property
+    def owner(self) -> SessionOwner | None:
+        """The peer whose key the other side holds, once that is known."""
+        return self._owner
+
+    @property
     def closing(self) -> bool:
         """Whether the session is over for its owner, though it may still flush."""
         return self._reason is not None

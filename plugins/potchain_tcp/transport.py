@@ -13,7 +13,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 from potchain import Channel, NodeId, Peer, PeerStatus, TransportConfig, TransportError, TransportEvents
 from potchain_tcp.framing import WIRE_VERSION_HIGHEST, WIRE_VERSION_LOWEST, Hello
@@ -52,9 +52,10 @@ class TcpTransport:
         """Incoming connections whose TLS handshake was refused: an unknown key, no key, or no TLS at all."""
         self.failed_handshakes = 0
         """Incoming connections that ended, timed out or found no slot before their handshake was complete."""
-        self._peers = _checked(config, self._identity.public_key)
+        self._peers = _checked(config.peers, config.me, self._identity.public_key)
         self._remotes: dict[NodeId, Remote] = {}
         self._by_key: dict[bytes, Remote] = {}
+        self._dialling: dict[NodeId, asyncio.Task[None]] = {}
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = 0
@@ -72,16 +73,10 @@ class TcpTransport:
         if self._loop is not None:
             raise TransportError("this transport was started before; create another")
         loop = self._loop = asyncio.get_running_loop()
-        for peer in self._peers:
-            remote = Remote(peer, self._config.me, self.hello, self._events, self.options, loop.time, self._flush_soon)
-            self._remotes[peer.node_id] = self._by_key[peer.node_key] = remote
-        self._server_context = self._identity.server_context(self._by_key)
         await self._listen(loop)
+        self._meet(loop, self._peers)
         for listener in self._listeners:
             self._await_callers(listener)
-        for remote in self._remotes.values():
-            if remote.peer.port:
-                self._spawn(self._dial(loop, remote))
         self._life_due = loop.time() + self.options.ping_interval_ms / 1000
         self._life_timer = loop.call_at(self._life_due, self._check_life)
 
@@ -100,6 +95,38 @@ class TcpTransport:
     def peers(self) -> tuple[PeerStatus, ...]:
         """All configured peers, in their configured order."""
         return tuple(remote.status() for remote in self._remotes.values())
+
+    def set_peers(self, peers: Sequence[Peer]) -> None:
+        """From now on these are the peers; who is among them as before keeps its session, the others' end.
+
+        Raises TransportError, with nothing changed, for what could not be told apart.
+        """
+        wanted = _checked(peers, self._config.me, self._identity.public_key)
+        if self._closed or wanted == self._peers:
+            return
+        self._peers = wanted
+        if self._loop is None:
+            return
+        for remote in [remote for remote in self._remotes.values() if remote.peer not in wanted]:
+            del self._remotes[remote.peer.node_id], self._by_key[remote.peer.node_key]
+            dialling = self._dialling.pop(remote.peer.node_id, None)
+            if dialling is not None:
+                dialling.cancel()
+            for session in [session for session in self.sessions if session.owner is remote]:
+                session.close("this node is no peer any more, or is known by another key or address")
+        self._meet(self._loop, [peer for peer in wanted if peer.node_id not in self._remotes])
+        # In the order of the peers, whoever was there before.
+        self._remotes = {peer.node_id: self._remotes[peer.node_id] for peer in wanted}
+
+    def _meet(self, loop: asyncio.AbstractEventLoop, peers: Sequence[Peer]) -> None:
+        """Let new peers in, and call them."""
+        for peer in peers:
+            remote = Remote(peer, self._config.me, self.hello, self._events, self.options, loop.time, self._flush_soon)
+            self._remotes[peer.node_id] = self._by_key[peer.node_key] = remote
+            if peer.port:
+                self._dialling[peer.node_id] = self._spawn(self._dial(loop, remote))
+        # A context cannot forget an anchor. Handshakes under way keep the old one; `owner_of` refuses them then.
+        self._server_context = self._identity.server_context(self._by_key)
 
     def garbage_frames(self, peer: NodeId) -> int:
         """Unusable frames of a peer since the start."""
@@ -268,16 +295,17 @@ class TcpTransport:
         self._life_due = now + interval_s
         self._life_timer = self._loop.call_at(self._life_due, self._check_life)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         assert self._loop is not None
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
-def _checked(config: TransportConfig, own_key: bytes) -> tuple[Peer, ...]:
+def _checked(listed: Sequence[Peer], me: NodeId, own_key: bytes) -> tuple[Peer, ...]:
     """The peers without ourselves; raises TransportError for what could not be told apart."""
-    peers = tuple(peer for peer in config.peers if peer.node_id != config.me)
+    peers = tuple(peer for peer in listed if peer.node_id != me)
     ids: set[NodeId] = set()
     keys: set[bytes] = {own_key}
     for peer in peers:

@@ -85,7 +85,10 @@ async def block(request: web.Request) -> web.Response:
     if record is None:
         shown = name if isinstance(name, int) else "0x" + name.hex()
         raise HttpProblem("not_found", f"no block {shown} here; the highest is {context.port.status().height}")
-    return answer(full_block(record, context.port.epoch()))
+    number, epoch = record.header.epoch, context.port.epoch()
+    if number != epoch.number:
+        epoch = await context.read(lambda history: next(each for each in history.epochs() if each.number == number))
+    return answer(full_block(record, epoch))
 
 
 def _find_block(history: HistoryPort, name: int | bytes) -> StoredBlock | None:

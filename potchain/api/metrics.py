@@ -85,6 +85,10 @@ def _status_metrics(status: NodeStatus) -> Iterator[Metric]:
         ("start_time_ms", "When the node started, Unix ms.", status.started_at_ms),
     ):
         yield GaugeMetricFamily("potchain_" + name, text, value)
+    evidence = CounterMetricFamily("potchain_evidence", "Evidence kept, by the accused member.", labels=("member",))
+    for member, count in status.evidence.items():
+        evidence.add_metric((member,), count)
+    yield evidence
 
 
 def _consensus_metrics(status: ConsensusStatus) -> Iterator[Metric]:

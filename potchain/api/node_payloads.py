@@ -45,6 +45,8 @@ class StatusPayload(Payload, frozen=True):
     peers: PeerCounts
     pool: PoolCounts
     started_at_ms: int
+    evidence: dict[str, int]
+    """Members that signed contradicting messages, with the pieces of evidence that are kept here."""
 
 
 class DomainPayload(Payload, frozen=True):
@@ -165,6 +167,29 @@ class MissingVotesPayload(Payload, frozen=True):
     missing: list[str]
 
 
+class WaitPayload(Payload, frozen=True):
+    """One thing that the node waits for."""
+
+    kind: str
+    """"standing", "blocks", "view", "sequence", "proposal", "certificates", "disk" or "peers"."""
+    text: str
+    """A phrase that fits behind "waiting for"."""
+    missing: list[str]
+    """Members that something is missing from."""
+    sequence: int | None
+    """Sequence, or first height, that it is about."""
+    since_ms: int | None
+    """How long it has waited, where that is known."""
+
+
+class TimerPayload(Payload, frozen=True):
+    """A timer that runs."""
+
+    name: str
+    """The engine's begin with "engine:"."""
+    in_ms: int
+
+
 class ConsensusPayload(Payload, frozen=True):
     """Why the chain does or does not move."""
 
@@ -176,9 +201,22 @@ class ConsensusPayload(Payload, frozen=True):
     high_water_mark: int
     last_decided: int
     in_flight: list[SlotPayload]
+    view_change: SlotPayload | None
+    """What a view change waits for, at sequence 0; null in an active view."""
+    view_timeout_ms: int
+    """How long work may wait at present before the primary is accused."""
+    standing: str
+    """"voting", "observer", or in words what keeps the node from voting."""
+    stalled: str | None
+    """As in `/v1/status`."""
     waiting_for: str
+    """The first of `waits`, in words."""
+    waits: list[WaitPayload]
+    """Everything that is missing; what explains the rest comes first."""
     next_timer: str | None
     next_timer_in_ms: int | None
+    timers: list[TimerPayload]
+    """All that run, the next one first."""
     block_votes_missing: list[MissingVotesPayload]
     buffers: dict[str, int]
     """Sizes of the host's buffers."""

@@ -7,6 +7,7 @@ document with the answers of a running server.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import msgspec
 
@@ -14,6 +15,7 @@ from potchain.api.payloads import BatchEntryPayload
 from potchain.api.problems import PROBLEM_MEDIA_TYPE, PROBLEMS, Problem
 from potchain.api.routes import (
     BATCH_SCHEMA,
+    BYTES,
     JSON,
     PAYLOADS,
     PROOF_SCHEMA,
@@ -33,7 +35,7 @@ COMMON_CODES = ("bad_query", "unauthorized", "rate_limited", "internal", "unavai
 LEDGER_CODES = ("query_deadline",)
 
 _PATH_SCHEMAS: dict[str, JsonObject] = {
-    "id": {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$", "description": "Transaction id."},
+    "id": {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$", "description": "Id of a transaction or a piece."},
     "block": {
         "type": "string",
         "pattern": "^([0-9]{1,19}|0x[0-9a-fA-F]{64})$",
@@ -119,6 +121,8 @@ def _query_parameter(parameter: Parameter) -> JsonObject:
 def _answer(payload: type[msgspec.Struct] | str) -> JsonObject:
     if payload == TEXT:
         return {"description": "Text.", "content": {TEXT: {"schema": {"type": "string"}}}}
+    if payload == BYTES:
+        return {"description": "Bytes.", "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
     if payload == JSON:
         return {"description": "JSON.", "content": {JSON: {"schema": {"type": "object"}}}}
     name = payload if isinstance(payload, str) else payload.__name__
@@ -129,9 +133,7 @@ def _answer(payload: type[msgspec.Struct] | str) -> JsonObject:
 
 
 def _schemas(types: TransactionTypes, submit_batch_max: int) -> JsonObject:
-    _, schemas = msgspec.json.schema_components(
-        [*PAYLOADS, BatchEntryPayload, Problem], ref_template="#/components/schemas/{name}"
-    )
+    schemas = dict(_payload_schemas())
     kinds = []
     for name, kind in types.kinds.items():
         schemas[f"{name}Message"] = {
@@ -156,6 +158,15 @@ def _schemas(types: TransactionTypes, submit_batch_max: int) -> JsonObject:
     }
     schemas[PROOF_SCHEMA] = _proof("transaction", TransactionProof)
     schemas[STATE_PROOF_SCHEMA] = _proof("state", StateProof)
+    return schemas
+
+
+@cache
+def _payload_schemas() -> JsonObject:
+    """The same for every node of a process, and dear: the simulator starts many."""
+    _, schemas = msgspec.json.schema_components(
+        [*PAYLOADS, BatchEntryPayload, Problem], ref_template="#/components/schemas/{name}"
+    )
     return schemas
 
 

@@ -19,6 +19,7 @@ from potchain.application.interface import EventData
 from potchain.blocks import BlockCertificate, BlockHeader
 from potchain.consensus.interface import EngineStatus
 from potchain.genesis import Epoch, Genesis
+from potchain.ledger.evidence import StoredEvidence
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
 from potchain.proofs import StateProof
 from potchain.transactions import Transaction, TransactionTypes
@@ -52,6 +53,24 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     stalled: str | None
     """In words, what the node has been waiting for longer than the view timeout; None when all is well."""
     started_at_ms: int
+    evidence: dict[str, int]
+    """Pieces of evidence kept here, by the name of the accused member."""
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the node waits for."""
+
+    kind: str
+    """"standing" (it may not vote yet), "blocks" (it is behind), "view", "sequence", "proposal", "certificates", "disk"
+    or "peers"."""
+    text: str
+    """A phrase that fits behind "waiting for"."""
+    missing: tuple[str, ...] = ()
+    """Names of the members that something is missing from."""
+    sequence: int | None = None
+    """Sequence or first height that it is about."""
+    since_ms: int | None = None
+    """How long it has waited, where that is known."""
 
 
 class ConsensusStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,10 +78,16 @@ class ConsensusStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: EngineStatus
     epoch: Epoch
+    standing: str
+    """"voting", "observer", or in words what keeps the node from voting."""
+    stalled: str | None
+    """As in NodeStatus."""
     waiting_for: str
-    """In words."""
-    next_timer: str | None
-    next_timer_in_ms: int | None
+    """The text of the first wait, or that there is none."""
+    waits: tuple[Wait, ...]
+    """Everything that is missing; what explains the rest comes first."""
+    timers: tuple[tuple[str, int], ...]
+    """Name and milliseconds until it fires, the next one first; the engine's begin with "engine:"."""
     block_votes_missing: dict[int, list[str]]
     """For executed heights without certificate: the members whose block vote is not held."""
     buffers: dict[str, int]
@@ -223,6 +248,14 @@ class HistoryPort(Protocol):
 
     def epochs(self) -> Sequence[Epoch]:
         """All known epochs, by number."""
+        ...
+
+    def evidence_page(self, after: int, limit: int) -> Sequence[StoredEvidence]:
+        """Evidence in the order in which it came here, from behind a number (0: from the first)."""
+        ...
+
+    def evidence(self, evidence_id: bytes) -> StoredEvidence | None:
+        """The piece of that id."""
         ...
 
     def locate(self, transaction_id: bytes) -> tuple[int, int] | None:

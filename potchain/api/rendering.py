@@ -17,9 +17,11 @@ from potchain.api.node_payloads import (
     PooledPayload,
     SlotPayload,
     StatusPayload,
+    TimerPayload,
     TypeMember,
     ValidatorPayload,
     ValidatorsPayload,
+    WaitPayload,
 )
 from potchain.api.payloads import (
     BlockCertificatePayload,
@@ -43,12 +45,13 @@ from potchain.api.ports import (
 from potchain.application.interface import EventData
 from potchain.blocks import Event
 from potchain.codec import decode
+from potchain.consensus.interface import SlotStatus
 from potchain.consensus.quorum import Quorum
 from potchain.crypto import checksum_address
 from potchain.errors import CodecError
 from potchain.genesis import Epoch, Genesis
 from potchain.ledger.stored import Inclusion, StoredBlock
-from potchain.primitives import uint
+from potchain.primitives import NS_PER_MS, uint
 from potchain.transactions import Transaction, TransactionTypes
 from potchain.transport import PeerStatus
 from potchain.typed_data import JsonObject, domain_json, struct_to_json, types_json
@@ -84,6 +87,7 @@ def status_payload(status: NodeStatus, genesis: Genesis) -> StatusPayload:
         peers=PeerCounts(connected=status.peers_connected, configured=status.peers_configured),
         pool=PoolCounts(count=status.pool_count, bytes=status.pool_bytes),
         started_at_ms=status.started_at_ms,
+        evidence=status.evidence,
     )
 
 
@@ -266,15 +270,25 @@ def consensus_payload(status: ConsensusStatus) -> ConsensusPayload:
         low_water_mark=engine.low_water_mark,
         high_water_mark=engine.high_water_mark,
         last_decided=engine.last_decided,
-        in_flight=[
-            SlotPayload(
-                sequence=slot.sequence, phase=slot.phase, digest=slot.digest, held=slot.held, missing=slot.missing
-            )
-            for slot in engine.in_flight
-        ],
+        in_flight=[_slot(slot) for slot in engine.in_flight],
+        view_change=None if engine.view_change is None else _slot(engine.view_change),
+        view_timeout_ms=engine.view_timeout_ns // NS_PER_MS,
+        standing=status.standing,
+        stalled=status.stalled,
         waiting_for=status.waiting_for,
-        next_timer=status.next_timer,
-        next_timer_in_ms=status.next_timer_in_ms,
+        waits=[
+            WaitPayload(
+                kind=wait.kind,
+                text=wait.text,
+                missing=list(wait.missing),
+                sequence=wait.sequence,
+                since_ms=wait.since_ms,
+            )
+            for wait in status.waits
+        ],
+        next_timer=status.timers[0][0] if status.timers else None,
+        next_timer_in_ms=status.timers[0][1] if status.timers else None,
+        timers=[TimerPayload(name=name, in_ms=in_ms) for name, in_ms in status.timers],
         block_votes_missing=[
             MissingVotesPayload(height=height, missing=names)
             for height, names in sorted(status.block_votes_missing.items())
@@ -297,6 +311,12 @@ def peer_payload(peer: PeerStatus) -> PeerPayload:
         bytes_out=peer.bytes_out,
         frames_dropped=peer.frames_dropped,
         queued_bytes=peer.queued_bytes,
+    )
+
+
+def _slot(slot: SlotStatus) -> SlotPayload:
+    return SlotPayload(
+        sequence=slot.sequence, phase=slot.phase, digest=slot.digest, held=slot.held, missing=slot.missing
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from potchain.api import ledger_handlers, node_handlers, transaction_handlers
+from potchain.api import evidence_handlers, ledger_handlers, node_handlers, transaction_handlers
+from potchain.api.evidence_payloads import EvidenceListPayload
 from potchain.api.node_payloads import (
     ChainPayload,
     ConsensusPayload,
@@ -64,6 +65,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 TEXT = "text/plain"
 JSON = "application/json"
+BYTES = "application/octet-stream"
 BATCH_SCHEMA = "BatchAnswer"
 PROOF_SCHEMA = "TransactionProof"
 STATE_PROOF_SCHEMA = "StateProof"
@@ -208,6 +210,25 @@ ROUTES: tuple[Route, ...] = (
         handler=node_handlers.consensus,
         summary="Why the chain does or does not move",
         answers={200: ConsensusPayload},
+    ),
+    Route(
+        method="GET",
+        path="/v1/evidence",
+        handler=evidence_handlers.evidence_list,
+        summary="Members that signed two contradicting messages, with both signatures",
+        answers={200: EvidenceListPayload},
+        query=(
+            Parameter("cursor", _WHOLE, "`next` of the page before."),
+            _LIMIT,
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/evidence/{id}",
+        handler=evidence_handlers.evidence,
+        summary="One piece as canonical bytes, which `potchain verify evidence` checks offline",
+        answers={200: BYTES},
+        codes=("not_found",),
     ),
     Route(
         method="GET",

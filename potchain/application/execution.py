@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from potchain.application.accounts import add_to_treasury, load_account, store_account
+from potchain.application.epochs import CURRENT_KEY, EPOCH_EVENTS, EndBlockFailed, close_block
 from potchain.application.interface import Application, BlockContext, EventData, StateReader
 from potchain.blocks import (
     FAILED,
@@ -34,7 +35,7 @@ from potchain.blocks import (
 )
 from potchain.codec import encode
 from potchain.errors import InvalidTransaction, PluginError, TransactionFailed
-from potchain.genesis import Epoch, Genesis
+from potchain.genesis import Epoch, Genesis, epoch_digest
 from potchain.merkle import EMPTY_ROOT, root
 from potchain.primitives import ZERO_DIGEST, uint, uint256
 from potchain.transactions import Transaction, TransactionBody, TransactionTypes
@@ -102,7 +103,7 @@ class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
     end_events: tuple[Event, ...]
     changes: tuple[StateChange, ...]
     next_epoch: Epoch | None
-    """The epoch that follows this block, when the block ends one. Rules version 1 has no way to change the epoch."""
+    """The epoch that follows this block, when the block ends one."""
     order_certificate: OrderCertificate
 
 
@@ -114,9 +115,9 @@ class Executor:
         self.genesis = genesis
         self.applications = tuple(applications)
         self._by_kind: dict[str, Application] = {}
-        self.event_types: dict[str, type[EventData]] = {}
+        self.event_types: dict[str, type[EventData]] = {kind.__name__: kind for kind in EPOCH_EVENTS}
         """By name, as in `Event.kind`."""
-        declared_by: dict[str, str] = {}
+        declared_by = dict.fromkeys(self.event_types, "core")
         body_types: list[type[TransactionBody]] = []
         for application in self.applications:
             for body_type in application.body_types:
@@ -141,7 +142,8 @@ class Executor:
 
     def genesis_records(self) -> Iterator[tuple[bytes, bytes]]:
         """Records of the state at height 0. Raises PluginError when two applications write one record."""
-        seen: set[bytes] = set()
+        seen = {CURRENT_KEY}
+        yield CURRENT_KEY, encode(self.genesis.first_epoch)
         for application in self.applications:
             for key, value in application.genesis_records(self.genesis):
                 if key in seen:
@@ -225,9 +227,9 @@ class Executor:
             [self._include(index, transaction, context, working) for index, transaction in enumerate(transactions)]
         )
         add_to_treasury(working, sum([uint(receipt.fee) for receipt in receipts]))
-        end_events: list[Event] = []
-        for application in self.applications:
-            end_events += [self._event(data) for data in application.end_block(context, working)]
+        end_events = [event for application in self.applications for event in self._end(application, context, working)]
+        next_epoch, epoch_events = close_block(context, working)
+        end_events += [self._event(data) for data in epoch_events]
         header = BlockHeader(
             genesis_hash=self.genesis.hash,
             epoch=epoch.number,
@@ -241,7 +243,7 @@ class Executor:
             receipts_root=receipts_root(receipts),
             events_root=root(event_leaves(receipts, end_events)),
             state_root=ZERO_DIGEST,
-            next_epoch=b"",
+            next_epoch=b"" if next_epoch is None else epoch_digest(next_epoch),
         )
         return ExecutionResult(
             header=header,
@@ -250,7 +252,7 @@ class Executor:
             receipts=receipts,
             end_events=tuple(end_events),
             changes=working.changes(),
-            next_epoch=None,
+            next_epoch=next_epoch,
             order_certificate=order_certificate,
         )
 
@@ -266,6 +268,7 @@ class Executor:
             end_events=result.end_events,
             changes=result.changes,
             order_certificate=result.order_certificate,
+            next_epoch=b"" if result.next_epoch is None else encode(result.next_epoch),
         )
 
     def _include(self, index: int, transaction: Transaction, context: BlockContext, working: WorkingState) -> Receipt:
@@ -290,6 +293,15 @@ class Executor:
             working.rollback(savepoint)
             return Receipt(transaction.id, index, FAILED, failure.code, uint256(fee))
         return Receipt(transaction.id, index, OK, "", uint256(fee), tuple([self._event(data) for data in events]))
+
+    def _end(self, application: Application, context: BlockContext, working: WorkingState) -> list[Event]:
+        """What an application does at the end of a block; refused, it has done nothing."""
+        savepoint = working.savepoint()
+        try:
+            return [self._event(data) for data in application.end_block(context, working)]
+        except TransactionFailed as failure:
+            working.rollback(savepoint)
+            return [self._event(EndBlockFailed(application.name, failure.code))]
 
     def _event(self, data: EventData) -> Event:
         kind = type(data).__name__

@@ -77,7 +77,10 @@ class Application(Protocol):
         ...
 
     def end_block(self, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
-        """Run after all transactions of every block, empty ones too."""
+        """Run after all transactions of every block, empty ones too.
+
+        Raises TransactionFailed to undo all that it did; the block then says so in an event.
+        """
         ...
 
 

@@ -71,6 +71,7 @@ def init(folder: Path, validators: int | None, hosts: Path | None, chain_id: str
     }
     lines = aligned([("network", chain_id), ("genesis hash", document["genesis_hash"]), ("folder", folder)])
     lines += [f"{node.name}: {node.home}, {node.url}" for node in network.nodes]
+    lines += fragility(len(chosen))
     if hosts is None:
         lines.append(f"start it with: potchain testnet start {folder}")
     else:
@@ -138,9 +139,19 @@ async def _watch(processes: list[NodeProcess], stop: asyncio.Event) -> list[str]
     return [name for name, code in told.items() if code]
 
 
+def fragility(validators: int) -> list[str]:
+    """A line of warning about a network that tolerates no fault."""
+    from potchain.consensus.quorum import Quorum
+
+    if Quorum(validators).faults_max:
+        return []
+    return [f"warning: with {validators} validator(s) no fault is tolerated; four are the least that tolerate one"]
+
+
 def _announce(network: Network, as_json: bool) -> None:
     document = {"nodes": [{"name": node.name, "url": node.url, "log": str(node.log)} for node in network.nodes]}
     lines = [f"{node.name}  {node.url}  log {node.log}" for node in network.nodes]
+    lines += fragility(len(network.nodes))
     emit(document, as_json, [*lines, "all nodes are ready; Ctrl-C stops them"])
 
 

@@ -30,11 +30,8 @@ from potchain.config.sections import (
     TransportSection,
 )
 from potchain.errors import ConfigError
-from potchain.genesis import Genesis, Validator
 from potchain.pool.interface import PoolLimits
-from potchain.primitives import NodeId
 from potchain.tables import Table, decode_table, nearest_hint
-from potchain.transport import Peer
 
 CONFIG_FILE = "potchain.toml"
 ENVIRONMENT_PREFIX = "POTCHAIN_"
@@ -110,26 +107,6 @@ def load_config(home: Path, environment: Mapping[str, str]) -> NodeConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path} is not TOML: {fault}") from None
     return _Composer(home, document, environment).config()
-
-
-def peers_of(config: NodeConfig, genesis: Genesis, me: NodeId) -> tuple[Peer, ...]:
-    """The configured peers with their keys from genesis, this node itself left out.
-
-    Raises ConfigError when a name is not in genesis or stands twice.
-    """
-    members: dict[str, Validator] = {validator.name: validator for validator in genesis.validators}
-    found: dict[str, Peer] = {}
-    for peer in config.peers:
-        if peer.name not in members:
-            raise ConfigError(f"peer {peer.name!r} is no validator of genesis ({nearest_hint(peer.name, members)})")
-        if peer.name in found:
-            raise ConfigError(f"peer {peer.name!r} stands twice in [[peers]]; remove one entry")
-        member = members[peer.name]
-        if member.node_id != me:
-            found[peer.name] = Peer(
-                node_id=member.node_id, name=peer.name, node_key=member.node_key, host=peer.host, port=peer.port
-            )
-    return tuple(found.values())
 
 
 class _Composer:

@@ -69,14 +69,18 @@ class TransportSection(Section, frozen=True):
 
 
 class PeerSection(Section, frozen=True):
-    """[[peers]]: where another validator is reached; its keys come from genesis."""
+    """[[peers]]: where another node is reached. A validator's keys come from genesis or from the current epoch."""
 
     name: str
-    """Its name in genesis."""
+    """Its name as a validator; of an observer, or a validator to be, any."""
     host: str
     """Host name or address that it advertises."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     """Port of its transport."""
+    node_key: str = ""
+    """Public node key of a peer that is no validator, 0x and 64 hex digits; empty for a validator."""
+    consensus_key: str = ""
+    """Public consensus key of a peer that is no validator, 0x and 66 hex digits; empty for a validator."""
 
 
 class ApiSection(Section, frozen=True):

@@ -11,7 +11,8 @@ Same boot and same events give byte-identical effects. The host keeps these rule
 (e) a timer carries a generation; the firing of a cancelled or replaced one never reaches the engine;
 (f) a message from a peer never raises: it comes out as `Discard`. An exception out of `step` is a bug;
 (g) every buffer is bounded and its size is in `status()`;
-(h) without progress the host re-sends the engine's own messages, byte for byte, until their height is final here.
+(h) without progress the host re-sends the engine's own messages, byte for byte, until their height is final here; of
+    those of sequence 0 (view changes, new views) the newest of each kind.
 
 Legal calls: `create`, then `step(Started)`, then `step` with any other event in any order; `status`, `dump` at any time
 between steps. `verify` and `signed_parts` are pure functions that may run on other threads.
@@ -68,18 +69,26 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     me: NodeId | None
     """None: an observer, which follows and never sends."""
     epoch: Epoch
+    view: int = 0
+    """The view that an earlier engine of this run and epoch had come to; nothing is signed in a lower one."""
     decided: int
     """Highest sequence that is decided, durable and will be executed or was."""
     executed: int
     """Highest executed height."""
     stable: int
     """Height of the stable checkpoint; 0 is genesis."""
+    stable_certificate: BlockCertificate | None = None
+    """Its certificate; None where the epoch begins: every node of an epoch holds the block before it certified."""
+    next_epoch: Epoch | None = None
+    """As in `Executed`, when the change was decided before this engine was born."""
     records: tuple[Record, ...]
     """Durable records above the stable checkpoint, in the order in which they were persisted."""
     own_messages: tuple[ConsensusMessage, ...]
     """Durable own messages above the stable checkpoint, in order. The host re-sends them; the engine counts them."""
     proposals: tuple[Proposal, ...]
     """Pinned proposals whose bodies this node holds, by sequence."""
+    decided_proposals: tuple[Proposal, ...] = ()
+    """Decided proposals above the stable checkpoint, by sequence: a new view may choose them again."""
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -132,6 +141,8 @@ class Executed(msgspec.Struct, frozen=True):
     height: int
     block_hash: Digest
     next_epoch: Epoch | None
+    """What follows the engine's epoch, once that is known: nothing at or above its first sequence is proposed or
+    accepted, and the primary fills up to there with empty proposals at once. Its members may still change."""
 
 
 class Certified(msgspec.Struct, frozen=True):
@@ -142,10 +153,16 @@ class Certified(msgspec.Struct, frozen=True):
 
 
 class WorkWaiting(msgspec.Struct, frozen=True):
-    """A hint: how many transactions could be proposed, and since when the oldest could (None: none waits)."""
+    """What waits to be proposed, every second and as the answer to `ReportWork`.
+
+    The host has judged what the primary did: a wait counts only from when it had no excuse (design section 5, timers
+    (b)). A host that is catching up reports nothing.
+    """
 
     count: int
-    oldest_ns: int | None
+    """Transactions that could be proposed."""
+    neglected_ns: int | None
+    """Monotonic time since when the primary leaves one of them out without excuse; None: it does not."""
 
 
 Event = (
@@ -208,10 +225,43 @@ class CheckProposal(msgspec.Struct, frozen=True):
 
 
 class FetchProposal(msgspec.Struct, frozen=True):
-    """Ask peers for a proposal that was decided or prepared by others; comes as `CertificateReceived` or a message."""
+    """Ask peers for a proposal that was decided, or that a new view chose.
+
+    Comes as `CertificateReceived`, or as `ProposalChecked` with view 0 once its bodies are held.
+    """
 
     sequence: int
     digest: Digest
+
+
+class MessageName(Canonical, frozen=True):
+    """Names a signed message of known kind and view."""
+
+    sender: bytes
+    digest: bytes
+    """32 bytes; empty: whichever the sender signed."""
+
+
+class FetchMessages(msgspec.Struct, frozen=True):
+    """Ask one peer, or all, for others' signed messages; each comes as `MessageReceived`, or never."""
+
+    kind: str
+    view: int
+    names: tuple[MessageName, ...]
+    source: NodeId | None
+
+
+class KeepInFlight(msgspec.Struct, frozen=True):
+    """A view has begun: of the undecided proposals these alone are in flight; what others held may be proposed anew."""
+
+    digests: tuple[Digest, ...]
+
+
+class ReportWork(msgspec.Struct, frozen=True):
+    """Ask for a `WorkWaiting` as of now, before a primary is accused."""
+
+
+Ask = BuildProposal | CheckProposal | FetchProposal | FetchMessages | KeepInFlight | ReportWork
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -251,7 +301,7 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     persist: tuple[Record, ...] = ()
     send: tuple[Send, ...] = ()
     timers: tuple[SetTimer | CancelTimer, ...] = ()
-    ask: tuple[BuildProposal | CheckProposal | FetchProposal, ...] = ()
+    ask: tuple[Ask, ...] = ()
     decide: tuple[Decision, ...] = ()
     truncate: int | None = None
     """Forget records and own messages at or below this sequence: a stable checkpoint covers them."""
@@ -283,6 +333,10 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_decided: int
     """Every sequence up to here is decided."""
     in_flight: tuple[SlotStatus, ...]
+    view_change: SlotStatus | None
+    """What a view change waits for (sequence 0), or None in an active view."""
+    view_timeout_ns: int
+    """How long work may wait at present before the primary is accused."""
     buffers: dict[str, int]
     """Size of every buffer by name."""
 
@@ -300,6 +354,10 @@ class ConsensusEngine(Protocol):
 
     def dump(self) -> bytes:
         """Full state as JSON, for bug reports."""
+        ...
+
+    def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
+        """A signed message that it holds, for a peer that asked (`FetchMessages`); None when it holds no such one."""
         ...
 
 
@@ -323,7 +381,7 @@ class EngineFactory(Protocol):
         ...
 
     def signed_parts(
-        self, message: ConsensusMessage, genesis_hash: bytes
+        self, message: ConsensusMessage, genesis_hash: bytes, epoch: Epoch
     ) -> tuple[tuple[NodeId, bytes, bytes], ...]:
         """Signatures nested in a message's body as (signer, signed bytes, signature), without its own.
 

@@ -70,6 +70,17 @@ class Signer:
             epoch, kind, view, sequence, digest, self.node_id, body, self._key.sign_vote(message)
         )
 
+    def remembers(self, message: ConsensusMessage) -> bool:
+        """Whether an own message is known here: signed in a slot of the guard, or covered by the stable checkpoint."""
+        if 0 < message.sequence <= self._stable:
+            return True
+        slot = (message.epoch, message.view, message.sequence, message.kind)
+        return self._signed.get(slot) == message.digest
+
+    def never_below(self, epoch: int, view: int) -> None:
+        """Rule 3 for a view change that was signed and forgotten: nothing but a block vote in a lower view."""
+        self._announced[epoch] = max(self._announced.get(epoch, 0), view)
+
     def forget_below(self, stable: int) -> None:
         """Drop slots at or below a stable checkpoint; they can never be signed again."""
         self._stable = max(self._stable, stable)

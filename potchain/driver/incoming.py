@@ -8,6 +8,10 @@ large, and nobody waits for them but this node.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+import msgspec
+from coincurve import PublicKey
 
 from potchain.blocks import (
     BLOCK_VOTE,
@@ -21,32 +25,47 @@ from potchain.blocks import (
 from potchain.consensus.interface import ConsensusMessage, EngineFactory
 from potchain.consensus.quorum import Quorum
 from potchain.crypto import verify_vote
-from potchain.driver.verifier import Verifier
+from potchain.driver.verifier import SignatureChecks
 from potchain.errors import CodecError, InvalidProof, InvalidTransaction
 from potchain.genesis import Epoch
 from potchain.primitives import NodeId
 from potchain.replica import Replica
 from potchain.replica.actions import BlocksVerified, CertificatesVerified
+from potchain.replica.wire import SIGNED_MESSAGES_MAX, SignedAnswer
 from potchain.transactions import Transaction, TransactionTypes
 
 NestedSignatures = tuple[tuple[NodeId, bytes, bytes], ...]
 """Signer, signed bytes, signature; as `EngineFactory.signed_parts` gives them."""
+VoteCheck = Callable[[PublicKey, bytes, bytes], bool]
+"""As `crypto.verify_vote`: key, signed bytes, signature."""
 
 
 class Incoming:
     """Checks for one node."""
 
-    def __init__(self, types: TransactionTypes, engine: EngineFactory, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        types: TransactionTypes,
+        engine: EngineFactory,
+        verifier: SignatureChecks,
+        verify: VoteCheck = verify_vote,
+    ) -> None:
+        """`verify` checks one vote; the simulator's remembers across its nodes."""
         self._types = types
         self._engine = engine
         self._verifier = verifier
+        self._verify = verify
 
-    def message(self, message: ConsensusMessage, replica: Replica) -> tuple[NestedSignatures, str | None]:
-        """Check a consensus message's own signature, in place; signatures nested in it, and a fault of the sender."""
-        epoch = replica.epoch
+    def message(
+        self, message: ConsensusMessage, epoch: Epoch, replica: Replica
+    ) -> tuple[NestedSignatures, str | None]:
+        """Check a consensus message's own signature, in place; signatures nested in it, and a fault of the sender.
+
+        `epoch` is the message's own (`KnownEpochs.of_message`).
+        """
         key = epoch.keys.get(NodeId(message.sender))
-        if key is None or message.epoch != epoch.number:
-            return (), f"{message.kind} by a stranger or of epoch {message.epoch}"
+        if key is None:
+            return (), f"{message.kind} by a stranger to epoch {epoch.number}"
         signed = vote_bytes(
             replica.genesis.hash,
             message.epoch,
@@ -56,18 +75,19 @@ class Incoming:
             message.digest,
             message.sender,
         )
-        if not verify_vote(key, signed, message.signature):
+        if not self._verify(key, signed, message.signature):
             return (), f"bad signature on {message.kind}"
         if message.kind == BLOCK_VOTE:
-            return (), "a block vote with a body" if message.body else None
+            # A certificate's signatures are over view 0: a vote with another view would spoil it for everybody.
+            return (), "a block vote with a body or a view" if message.body or message.view else None
         try:
-            return self._engine.signed_parts(message, replica.genesis.hash), None
+            return self._engine.signed_parts(message, replica.genesis.hash, epoch), None
         except CodecError as fault:
             return (), str(fault)
 
-    async def nested(self, nested: NestedSignatures, replica: Replica) -> str | None:
+    async def nested(self, nested: NestedSignatures, epoch: Epoch) -> str | None:
         """Check the signatures inside a message, off the loop; the first that is no good, in words."""
-        return await asyncio.to_thread(_nested_fault, nested, replica.epoch)
+        return await asyncio.to_thread(self._nested_fault, nested, epoch)
 
     async def transactions(
         self, raws: tuple[bytes, ...], replica: Replica
@@ -97,10 +117,14 @@ class Incoming:
     async def blocks(
         self, peer: NodeId, blocks: tuple[SyncBlock, ...], replica: Replica
     ) -> tuple[BlocksVerified, str | None]:
-        """The consecutive good prefix of an answer; and a fault of the sender, if any."""
+        """The consecutive good prefix of an answer, as far as its epochs have begun here; and a fault, if any."""
         parsed = []
         fault = None
         for block in blocks:
+            header = block.proposal.header
+            epoch = replica.epochs.at(header.sequence)
+            if epoch is None or header.epoch > epoch.number:
+                break  # nobody can check it before the block that ends the epoch is executed and certified here
             try:
                 transactions = self._bodies_of(block)
                 refusals = await self._verifier.check(
@@ -108,11 +132,11 @@ class Incoming:
                 )
                 if any(refusals):
                     raise InvalidProof("a transaction in it has a bad signature")
-                await asyncio.to_thread(self._check_block, block, replica.genesis.hash, replica.epoch)
+                await asyncio.to_thread(self._check_block, block, replica.genesis.hash, epoch)
             except (InvalidProof, InvalidTransaction) as refusal:
                 if isinstance(refusal, InvalidTransaction) and refusal.code == "pool_full":
                     break  # this node is too busy; that is not the sender's fault
-                fault = f"bad block {block.proposal.header.sequence} in catch-up: {refusal}"
+                fault = f"bad block {header.sequence} in catch-up: {refusal}"
                 break
             parsed.append(transactions)
         return BlocksVerified(peer, blocks[: len(parsed)], tuple(parsed)), fault
@@ -124,12 +148,47 @@ class Incoming:
         good = []
         fault = None
         for certificate in certificates:
+            epoch = replica.epochs.at(certificate.height)
+            if epoch is None or certificate.epoch > epoch.number:
+                continue
             try:
-                await asyncio.to_thread(_check_certificate, certificate, replica.genesis.hash, replica.epoch)
+                await asyncio.to_thread(_check_certificate, certificate, replica.genesis.hash, epoch)
                 good.append(certificate)
             except InvalidProof as refusal:
                 fault = str(refusal)
         return CertificatesVerified(tuple(good)), fault
+
+    def signed_answer(
+        self, answer: SignedAnswer, replica: Replica
+    ) -> tuple[SignedAnswer | None, str | None]:
+        """Check, in place, what a peer holds of this node's own messages; without a certificate of an epoch long over.
+
+        That of a later epoch cannot be checked yet and comes back as it is; the replica does not believe it.
+        """
+        epochs = {epoch.number: epoch for epoch in replica.epochs.near if epoch is not replica.epochs.pending}
+        if len(answer.messages) > SIGNED_MESSAGES_MAX:
+            return None, f"an answer with {len(answer.messages)} messages, at most {SIGNED_MESSAGES_MAX} are allowed"
+        for message in answer.messages:
+            key = replica.epoch.keys.get(replica.me)
+            signed = vote_bytes(
+                replica.genesis.hash, message.epoch, message.kind, message.view, message.sequence, message.digest,
+                message.sender,
+            )  # fmt: skip
+            if message.sender != replica.me or message.body or key is None:
+                return None, f"an answer with a {message.kind[:32]!r} that is not this node's, or has a body"
+            if not self._verify(key, signed, message.signature):
+                return None, f"an answer with a bad signature on a {message.kind[:32]!r}"
+        certificate = answer.certificate
+        if certificate is None or certificate.epoch > replica.epoch.number:
+            return answer, None
+        epoch = epochs.get(certificate.epoch)
+        if epoch is None:
+            return msgspec.structs.replace(answer, certificate=None), None
+        try:
+            _check_certificate(certificate, replica.genesis.hash, epoch)
+        except InvalidProof as refusal:
+            return None, str(refusal)
+        return answer, None
 
     def _bodies_of(self, block: SyncBlock) -> tuple[Transaction, ...]:
         transactions = tuple(self._types.parse(raw) for raw in block.bodies)
@@ -139,6 +198,8 @@ class Incoming:
 
     def _check_block(self, block: SyncBlock, genesis_hash: bytes, epoch: Epoch) -> None:
         header = block.proposal.header
+        if header.epoch != epoch.number:
+            raise InvalidProof(f"it is of epoch {header.epoch}, not {epoch.number}")
         # The certificate is for a digest, and the digest covers the header alone.
         fault = proposal_fault(block.proposal)
         if fault is not None:
@@ -149,13 +210,12 @@ class Incoming:
                 raise InvalidProof("its block certificate is for another height")
             _check_certificate(block.block_certificate, genesis_hash, epoch)
 
-
-def _nested_fault(nested: NestedSignatures, epoch: Epoch) -> str | None:
-    for signer, signed, signature in nested:
-        key = epoch.keys.get(signer)
-        if key is None or not verify_vote(key, signed, signature):
-            return f"bad signature inside, by {epoch.name_of(signer)}"
-    return None
+    def _nested_fault(self, nested: NestedSignatures, epoch: Epoch) -> str | None:
+        for signer, signed, signature in nested:
+            key = epoch.keys.get(signer)
+            if key is None or not self._verify(key, signed, signature):
+                return f"bad signature inside, by {epoch.name_of(signer)}"
+        return None
 
 
 def _check_certificate(certificate: BlockCertificate, genesis_hash: bytes, epoch: Epoch) -> None:

@@ -1,10 +1,15 @@
-"""The vote log's thread: everything that was asked for while one commit ran goes into the next (group commit)."""
+"""The vote log's thread: everything that was asked for while one commit ran goes into the next (group commit).
+
+`JournalWriter` knows what a batch of requests means for the log; `Journal` is the thread that feeds it. The simulator
+feeds the same writer on virtual time.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from potchain.errors import LedgerError
 from potchain.ledger.votes import VoteLog
@@ -14,6 +19,19 @@ from potchain.replica.actions import DurableBatch, ForgetBodies, Persist, Trunca
 JournalItem = Persist | TruncateVotes | ForgetBodies
 
 
+class JournalPort(Protocol):
+    """What a driver asks of a journal."""
+
+    @property
+    def depth(self) -> int:
+        """Queued items."""
+        ...
+
+    def put(self, item: JournalItem) -> None:
+        """Queue work; from the event loop."""
+        ...
+
+
 class Journal:
     """Makes batches durable in token order and reports the newest token that is."""
 
@@ -21,20 +39,14 @@ class Journal:
         self, log: VoteLog, *, persisted: Callable[[int], None], failed: Callable[[LedgerError], None]
     ) -> None:
         """`persisted` and `failed` are called on the journal's own thread."""
-        self._log = log
-        self._persisted = persisted
+        self._writer = JournalWriter(log, persisted)
         self._failed = failed
         self._queue: queue.SimpleQueue[JournalItem | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self.batch_of: dict[Digest, int] = {}
-        """Body batch of each transaction that is still needed."""
-        self._needed: dict[int, int] = {}
-        self._emptied: list[int] = []  # deleted with the next append: a commit of its own would cost as much again
 
     def restore(self, batches: dict[int, tuple[Digest, ...]]) -> None:
         """What the body log held at start."""
-        for batch, ids in batches.items():
-            self._remember(batch, ids)
+        self._writer.restore(batches)
 
     def start(self) -> None:
         """Begin."""
@@ -65,7 +77,7 @@ class Journal:
                     break
                 items.append(item)
             try:
-                self._write(items)
+                self._writer.write(items)
             except LedgerError as failure:
                 self._failed(failure)
                 return
@@ -75,7 +87,31 @@ class Journal:
             if stop:
                 return
 
-    def _write(self, items: list[JournalItem]) -> None:
+
+class JournalWriter:
+    """Writes batches of requests to one vote log, and keeps the books of its body batches. One thread calls it."""
+
+    def __init__(self, log: VoteLog, persisted: Callable[[int], None]) -> None:
+        """`persisted` is told the newest token that is durable."""
+        self._log = log
+        self._persisted = persisted
+        self.batch_of: dict[Digest, int] = {}
+        """Body batch of each transaction that is still needed."""
+        self._needed: dict[int, int] = {}
+        self._emptied: list[int] = []  # deleted with the next append: a commit of its own would cost as much again
+
+    def restore(self, batches: dict[int, tuple[Digest, ...]]) -> None:
+        """What the body log held at start."""
+        for batch, ids in batches.items():
+            self._remember(batch, ids)
+
+    @staticmethod
+    def waits_for_disk(items: Iterable[JournalItem]) -> bool:
+        """Whether writing these commits anything."""
+        return any(not isinstance(item, ForgetBodies) for item in items)
+
+    def write(self, items: Sequence[JournalItem]) -> None:
+        """All of it, in one commit and one more for each truncation. Raises LedgerError."""
         # In their order: a body that comes after another copy was forgotten stays; one forgotten after it came goes.
         coming: set[Digest] = set()
         later: list[Digest] = []
@@ -103,6 +139,7 @@ class Journal:
             proposals=[proposal for batch in batches for proposal in batch.proposals],
             bodies=[body.raw for body in bodies],
             dropped=self._emptied,
+            learner=next((batch.learner for batch in reversed(batches) if batch.learner is not None), None),
         )
         self._emptied = []
         if number is not None:

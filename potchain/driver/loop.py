@@ -12,17 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from potchain.blocks import BlockCertificate, ExecutedBlock
+from potchain.blocks import BlockCertificate
 from potchain.consensus.interface import ConsensusMessage, Misbehaviour
-from potchain.driver.bookkeeper import Bookkeeper
+from potchain.driver.bookkeeper import BookkeeperPort
 from potchain.driver.clock import Clock
 from potchain.driver.incoming import Incoming, NestedSignatures
-from potchain.driver.journal import Journal
+from potchain.driver.journal import JournalPort
+from potchain.driver.observer import Observer
+from potchain.driver.serving import Serving
 from potchain.errors import CodecError, LedgerError
+from potchain.genesis import Epoch
+from potchain.ledger.evidence import FoundEvidence
 from potchain.ledger.reader import LedgerReader
 from potchain.primitives import NS_PER_S, Digest, NodeId
 from potchain.replica import Replica, wire
@@ -32,6 +36,7 @@ from potchain.replica.actions import (
     Begin,
     Blame,
     CertificatesStored,
+    EpochsNear,
     Evidence,
     ForgetBodies,
     FrameReceived,
@@ -48,6 +53,7 @@ from potchain.replica.actions import (
     ServeCertificates,
     StartTimer,
     StoreCertificate,
+    StoreEvidence,
     TimerFired,
     TransactionsVerified,
     Transmit,
@@ -60,31 +66,9 @@ EVENTS_PER_TURN = 64
 """Events handled before the loop may look at its sockets again."""
 GOSSIP_FRAMES_MAX = 256
 """Frames of transactions from one peer that may be checked at once; more are dropped, and fetched when needed."""
-SYNC_ANSWER_BYTES_MAX = 2 * 1024 * 1024
-"""Bound on one answer of blocks to a peer that is behind."""
 
 Outcomes = tuple[tuple[Digest, str, str, str], ...]
 """Per transaction: id, status, code, detail; as in `Resolve`."""
-
-
-class Observer(Protocol):
-    """Who wants to know what became durable; called on the event loop."""
-
-    def block_executed(self, block: ExecutedBlock) -> None:
-        """A block was executed and is on its way to the disk."""
-        ...
-
-    def blocks_applied(self, height: int) -> None:
-        """Every block up to here is durable."""
-        ...
-
-    def history_reached(self, height: int) -> None:
-        """History rows up to here can be read."""
-        ...
-
-    def certificates_stored(self, certificates: tuple[BlockCertificate, ...]) -> None:
-        """These blocks are final."""
-        ...
 
 
 class Driver:
@@ -99,37 +83,45 @@ class Driver:
         clock: Clock,
         observer: Observer,
         dump: Callable[[str, bytes], None],
+        accept: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
     ) -> None:
-        """`dump` keeps the engine's state for a bug report: a reason and bytes."""
+        """`dump` keeps the engine's state for a bug report: a reason and bytes. `accept` is told whose validators may
+        connect whenever that changes: those of the previous, the current and the next epoch."""
         self.replica = replica
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolves with the reason when the node must stop."""
         self._loop = asyncio.get_running_loop()
         self._transport: Transport
-        self._journal: Journal
-        self._bookkeeper: Bookkeeper
-        self._reader = reader
+        self._journal: JournalPort
+        self._bookkeeper: BookkeeperPort
+        self._serving = Serving(
+            reader,
+            applied=lambda: replica.applied,
+            send=lambda peer, frame: self._transmit(Transmit(peer, frame)),
+            failed=self._not_served,
+        )
         self._incoming = incoming
         self._clock = clock
         self._observer = observer
         self._dump = dump
+        self._accept = accept
         self._log = structlog.get_logger("driver")
         self._inbox: deque[ReplicaEvent] = deque()
-        self._pumping = False
+        self._pumping = self._started = False
         self._tickets: dict[int, asyncio.Future[Outcomes]] = {}
         self._next_ticket = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        # One piece of work of each kind for each peer at a time: more of the same is dropped, and asked for again.
-        self._serving: set[tuple[NodeId, str]] = set()
+        # One check of each kind for each peer at a time: more of the same is dropped, and asked for again.
         self._checking: set[tuple[NodeId, str]] = set()
         self._gossip: dict[NodeId, int] = {}
-        self._members = tuple(node for node in replica.epoch.ids if node != replica.me)
+        self._members = self._others()
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
-    def start(self, transport: Transport, journal: Journal, bookkeeper: Bookkeeper) -> None:
+    def start(self, transport: Transport, journal: JournalPort, bookkeeper: BookkeeperPort) -> None:
         """Begin to step the replica, with the collaborators that report back to this driver."""
         self._transport, self._journal, self._bookkeeper = transport, journal, bookkeeper
+        self._started = True
         self.post(Begin())
 
     def post(self, event: ReplicaEvent) -> None:
@@ -161,12 +153,12 @@ class Driver:
 
     def peer_connected(self, peer: NodeId) -> None:
         """From the transport."""
-        self._log.info("peer connected", peer=self.replica.epoch.name_of(peer))
+        self._log.info("peer connected", peer=self._name(peer))
         self.post(PeerConnected(peer))
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """From the transport."""
-        self._log.info("peer disconnected", peer=self.replica.epoch.name_of(peer), reason=reason)
+        self._log.info("peer disconnected", peer=self._name(peer), reason=reason)
         self.post(PeerDisconnected(peer))
 
     def frames_received(self, peer: NodeId, channel: Channel, frames: Sequence[bytes]) -> None:
@@ -184,6 +176,8 @@ class Driver:
                     self._spawn(self._transactions(peer, frame))
             elif isinstance(frame, wire.BlocksAnswer | wire.CertificatesAnswer):
                 self._catch_up_answer(peer, frame)
+            elif isinstance(frame, wire.SignedAnswer):
+                self._signed_answer(peer, frame)
             else:
                 self.post(FrameReceived(peer, frame))
 
@@ -217,7 +211,7 @@ class Driver:
     @property
     def journal_depth(self) -> int:
         """Batches that wait for the vote log."""
-        return self._journal.depth
+        return self._journal.depth if self._started else 0
 
     # --- the pump ---------------------------------------------------------------------------------------------------
 
@@ -252,14 +246,16 @@ class Driver:
                 self._bookkeeper.put(action.block)
             case StoreCertificate():
                 self._bookkeeper.put(action.certificate)
+            case StoreEvidence():
+                self._bookkeeper.put(FoundEvidence(action.evidence, self._clock.now().unix_ms))
             case Resolve():
                 future = self._tickets.get(action.ticket)
                 if future is not None and not future.done():
                     future.set_result(action.outcomes)
             case ServeBlocks():
-                self._spawn(self._serve_blocks(action))
+                self._spawn(self._serving.blocks(action))
             case ServeCertificates():
-                self._spawn(self._serve_certificates(action))
+                self._spawn(self._serving.certificates(action))
             case Blame():
                 self._transport.misbehaved(action.peer, action.reason)
                 self._log.warning("peer misbehaved", peer=self._name(action.peer), reason=action.reason)
@@ -267,6 +263,9 @@ class Driver:
                 self._evidence(action.misbehaviour)
             case Notice():
                 self._log.log(_LEVELS[action.level], action.text)
+            case EpochsNear():
+                self._members = self._others()
+                self._accept(action.epochs)
             case Halt():
                 self.fail(action.reason)
 
@@ -300,16 +299,30 @@ class Driver:
     # --- from peers -------------------------------------------------------------------------------------------------
 
     def _consensus_message(self, peer: NodeId, message: ConsensusMessage) -> None:
-        nested, fault = self._incoming.message(message, self.replica)
+        epoch = self.replica.epochs.of_message(message.kind, message.epoch, message.sequence)
+        if epoch is None:
+            return  # its sender is behind this node, or ahead of it: no fault of either
+        nested, fault = self._incoming.message(message, epoch, self.replica)
         if fault:
             self._transport.misbehaved(peer, fault)
         elif nested:
-            self._spawn(self._nested(peer, message, nested))
+            self._spawn(self._nested(peer, message, nested, epoch))
         else:
             self.post(FrameReceived(peer, message))
 
-    async def _nested(self, peer: NodeId, message: ConsensusMessage, nested: NestedSignatures) -> None:
-        fault = await self._incoming.nested(nested, self.replica)
+    def _signed_answer(self, peer: NodeId, frame: wire.SignedAnswer) -> None:
+        if not self.replica.returning.expects(peer, frame):
+            return
+        answer, fault = self._incoming.signed_answer(frame, self.replica)
+        if fault:
+            self._transport.misbehaved(peer, fault)
+        elif answer is not None:
+            self.post(FrameReceived(peer, answer))
+
+    async def _nested(
+        self, peer: NodeId, message: ConsensusMessage, nested: NestedSignatures, epoch: Epoch
+    ) -> None:
+        fault = await self._incoming.nested(nested, epoch)
         if fault:
             self._transport.misbehaved(peer, f"{message.kind}: {fault}")
         else:
@@ -348,39 +361,8 @@ class Driver:
 
     # --- to peers ---------------------------------------------------------------------------------------------------
 
-    async def _serve_blocks(self, ask: ServeBlocks) -> None:
-        place = (ask.to, "block" if ask.count == 1 else "blocks")
-        if place in self._serving:
-            return
-        self._serving.add(place)
-        try:
-            # A height beyond the ledger's is a stranger's number: 64 bits of it do not even fit the database.
-            first = min(max(1, ask.from_height), self.replica.applied + 1)
-            blocks = await asyncio.to_thread(self._reader.sync_blocks, first, ask.count, SYNC_ANSWER_BYTES_MAX)
-        except LedgerError as failure:
-            self._log.warning("cannot serve blocks", peer=self._name(ask.to), reason=str(failure))
-        else:
-            if blocks:
-                self._transmit(Transmit(ask.to, wire.BlocksAnswer(tuple(blocks))))
-        finally:
-            self._serving.discard(place)
-
-    async def _serve_certificates(self, ask: ServeCertificates) -> None:
-        place = (ask.to, "certificates")
-        if place in self._serving:
-            return
-        self._serving.add(place)
-        heights = range(max(1, ask.from_height), min(ask.from_height + ask.count, self.replica.applied + 1))
-        try:
-            found = await asyncio.to_thread(lambda: [self._reader.certificate(height) for height in heights])
-        except LedgerError as failure:
-            self._log.warning("cannot serve certificates", peer=self._name(ask.to), reason=str(failure))
-            return
-        finally:
-            self._serving.discard(place)
-        certificates = tuple(certificate for certificate in found if certificate is not None)
-        if certificates:
-            self._transmit(Transmit(ask.to, wire.CertificatesAnswer(certificates)))
+    def _not_served(self, peer: NodeId, failure: LedgerError) -> None:
+        self._log.warning("cannot serve a peer from the ledger", peer=self._name(peer), reason=str(failure))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -393,7 +375,11 @@ class Driver:
             self.fail(str(bug) if isinstance(bug, LedgerError) else f"a bug: {type(bug).__name__}: {bug}")
 
     def _name(self, node: bytes) -> str:
-        return self.replica.epoch.name_of(node)
+        return self.replica.epochs.name_of(node)
+
+    def _others(self) -> tuple[NodeId, ...]:
+        """The validators of the current epoch, this node left out."""
+        return tuple(node for node in self.replica.epoch.ids if node != self.replica.me)
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}

@@ -2,14 +2,14 @@
 
 A check holds the interpreter for part of its 60 microseconds, so threads would make the loop stutter; the checks run in
 worker processes. What is under way is remembered, so that a transaction that arrives from a client and from three
-peers at once is checked once.
+peers at once is checked once. `SignatureChecks` does that book-keeping for the simulator, too, which has no processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -26,19 +26,18 @@ UNDER_WAY_MAX = 50_000
 """Transactions that may wait for their check; more are refused (a client) or dropped (gossip, fetched when needed)."""
 
 
-class Verifier:
-    """A pool of processes that recover signers."""
+RunCheck = Callable[[bytes], Awaitable[bytes]]
+"""`verify_worker.check_signatures`, run somewhere."""
 
-    def __init__(self, types: TransactionTypes, workers: int) -> None:
+
+class SignatureChecks:
+    """Checks that are under way, whoever runs them."""
+
+    def __init__(self, types: TransactionTypes, run: RunCheck) -> None:
         self._types = types
-        self._workers = workers
-        self._pool = self._start()
+        self._run = run
         self._under_way: dict[Digest, dict[bytes, _Chunk]] = {}
         self._count = 0
-
-    async def warm_up(self) -> None:
-        """Start the workers now, so that the first transaction does not wait for their imports."""
-        await asyncio.gather(*(self._run(b"") for _ in range(self._workers)))
 
     @property
     def under_way(self) -> int:
@@ -84,17 +83,6 @@ class Verifier:
             for transaction in transactions
         ]
 
-    def close(self) -> None:
-        """End the workers."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=self._workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=verify_worker.begin,
-        )
-
     async def _check_chunk(self, entries: dict[bytes, bytes], transactions: list[Transaction]) -> frozenset[bytes]:
         try:
             verdicts = await self._run(b"".join([part for entry in entries.items() for part in entry]))
@@ -107,7 +95,38 @@ class Verifier:
                     del self._under_way[transaction.id]
         return frozenset([entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict])
 
-    async def _run(self, entries: bytes) -> bytes:
+    def _reason(self, transaction: Transaction) -> InvalidTransaction:
+        try:
+            self._types.check_signature(transaction)
+        except InvalidTransaction as refusal:
+            return refusal
+        raise AssertionError("a signature that one process refused holds in another")
+
+
+class Verifier(SignatureChecks):
+    """A pool of processes that recover signers."""
+
+    def __init__(self, types: TransactionTypes, workers: int) -> None:
+        super().__init__(types, self._run_in_worker)
+        self._workers = workers
+        self._pool = self._start()
+
+    async def warm_up(self) -> None:
+        """Start the workers now, so that the first transaction does not wait for their imports."""
+        await asyncio.gather(*(self._run_in_worker(b"") for _ in range(self._workers)))
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=verify_worker.begin,
+        )
+
+    async def _run_in_worker(self, entries: bytes) -> bytes:
         loop, pool = asyncio.get_running_loop(), self._pool
         try:
             return await loop.run_in_executor(pool, verify_worker.check_signatures, entries)
@@ -116,13 +135,6 @@ class Verifier:
             if self._pool is pool:
                 self._pool = self._start()
             return verify_worker.check_signatures(entries)
-
-    def _reason(self, transaction: Transaction) -> InvalidTransaction:
-        try:
-            self._types.check_signature(transaction)
-        except InvalidTransaction as refusal:
-            return refusal
-        raise AssertionError("a signature that one process refused holds in another")
 
 
 class _Chunk(msgspec.Struct, eq=False):

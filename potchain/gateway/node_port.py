@@ -14,16 +14,19 @@ from potchain.api.ports import (
     PoolEntry,
     PoolStatus,
     SubmitOutcome,
+    Wait,
 )
+from potchain.api.proving import epoch_links
 from potchain.application.accounts import account_key, load_account
 from potchain.application.execution import Executor
-from potchain.consensus.interface import EngineFactory, EngineStatus
+from potchain.consensus.interface import EngineFactory
 from potchain.driver import Driver
-from potchain.driver.bookkeeper import Bookkeeper
+from potchain.driver.bookkeeper import BookkeeperPort
 from potchain.driver.clock import Clock
-from potchain.driver.verifier import Verifier
+from potchain.driver.verifier import SignatureChecks
 from potchain.errors import InvalidTransaction
 from potchain.gateway.recent import RecentBlocks
+from potchain.gateway.waiting import Picture, picture_of, waiting_for, waits_of
 from potchain.genesis import Epoch
 from potchain.ledger.reader import LedgerReader
 from potchain.primitives import NS_PER_MS, Digest, uint
@@ -47,8 +50,8 @@ class Gateway:
         *,
         driver: Driver,
         transport: Transport,
-        verifier: Verifier,
-        bookkeeper: Bookkeeper,
+        verifier: SignatureChecks,
+        bookkeeper: BookkeeperPort,
         reader: LedgerReader,
         recent: RecentBlocks,
         executor: Executor,
@@ -104,6 +107,7 @@ class Gateway:
         peers = self._transport.peers()
         best = replica.catch_up.credible_height
         self._recent.history_reached(self._bookkeeper.history_height)
+        picture, waits = self._waits()
         return NodeStatus(
             node_id=replica.me,
             name=self._name,
@@ -115,7 +119,7 @@ class Gateway:
             state_root=replica.chain.applied.state_root,
             block_time_ms=replica.chain.applied.block_time_ms,
             certified_height=self._recent.certified,
-            stable_height=replica.engine.status().low_water_mark,
+            stable_height=picture.engine.low_water_mark,
             history_height=self._bookkeeper.history_height,
             best_peer_height=best,
             pool_count=pool.count,
@@ -123,22 +127,28 @@ class Gateway:
             peers_connected=sum(peer.connected for peer in peers),
             peers_configured=len(peers),
             syncing=replica.catch_up.is_behind(replica.applied),
-            stalled=self._stalled(),
+            stalled=self._stalled(waits),
             started_at_ms=self._started_at_ms,
+            evidence={
+                replica.epochs.name_of(accused): count
+                for accused, count in sorted(replica.accusations.counts.items())
+            },
         )
 
     def consensus(self) -> ConsensusStatus:
         """The engine's own status and the host's around it."""
         replica = self._replica
-        status = replica.engine.status()
-        timer = replica.timers.next()
         now_ns = self._clock.now().monotonic_ns
+        picture, waits = self._waits()
+        status = picture.engine
         return ConsensusStatus(
             engine=status,
             epoch=replica.epoch,
-            waiting_for=self._waiting_for(status),
-            next_timer=timer[0] if timer else None,
-            next_timer_in_ms=max(0, (timer[1] - now_ns) // NS_PER_MS) if timer else None,
+            standing=replica.standing,
+            stalled=self._stalled(waits),
+            waiting_for=waiting_for(waits),
+            waits=waits,
+            timers=tuple((name, max(0, (due_ns - now_ns) // NS_PER_MS)) for name, due_ns in replica.timers.due()),
             block_votes_missing=replica.certifier.missing(),
             buffers={
                 **status.buffers,
@@ -151,38 +161,23 @@ class Gateway:
             },
         )
 
-    def _stalled(self) -> str | None:
+    def _waits(self) -> tuple[Picture, tuple[Wait, ...]]:
+        picture = picture_of(
+            self._replica,
+            self._clock.now().monotonic_ns,
+            batches_queued=self._driver.journal_depth,
+            blocks_queued=self._bookkeeper.depth,
+        )
+        return picture, waits_of(picture)
+
+    def _stalled(self, waits: tuple[Wait, ...]) -> str | None:
         replica = self._replica
         if not replica.has_work:
             return None
         waited_ns = self._clock.now().monotonic_ns - replica.progress_ns
         if waited_ns < replica.epoch.parameters.view_timeout_ms * NS_PER_MS:
             return None
-        waiting = self._waiting_for(replica.engine.status())
-        return f"no progress for {waited_ns // NS_PER_MS} ms; waiting for {waiting}"
-
-    def _waiting_for(self, status: EngineStatus) -> str:
-        replica = self._replica
-        epoch = replica.epoch
-        if replica.catch_up.is_behind(replica.applied):
-            return f"blocks {replica.applied + 1} to {replica.catch_up.credible_height} from peers"
-        if status.in_flight:
-            slot = status.in_flight[0]
-            missing = "; ".join(
-                f"{kind} from {', '.join(names)}" for kind, names in sorted(slot.missing.items()) if names
-            )
-            return f"sequence {slot.sequence} ({slot.phase}): {missing or 'this node itself'}"
-        if replica.pool.proposable()[0]:
-            primary = epoch.name_of(status.primary)
-            if status.primary == replica.me:
-                return "this node, the primary, to propose"
-            reachable = "connected" if status.primary in replica.connected else "not connected"
-            return f"a proposal from primary {primary} ({reachable})"
-        votes = replica.certifier.missing()
-        if votes:
-            height = min(votes)
-            return f"block votes for height {height} from {', '.join(votes[height])}"
-        return "nothing: there is no work"
+        return f"no progress for {waited_ns // NS_PER_MS} ms; waiting for {waiting_for(waits)}"
 
     # --- transactions and accounts ----------------------------------------------------------------------------------
 
@@ -235,6 +230,7 @@ class Gateway:
         certificate = await asyncio.to_thread(self._reader.certificate, header.height)
         if certificate is None:
             return None
+        links = await asyncio.to_thread(lambda: tuple(epoch_links(self._reader, header.epoch)))
         return StateProof(
             header=header,
             certificate=certificate,
@@ -242,7 +238,7 @@ class Gateway:
             value=value,
             siblings=branch.siblings,
             other_leaf=branch.other_leaf,
-            epochs=(),
+            epochs=links,
         )
 
     def pool(self) -> PoolStatus:

@@ -128,6 +128,7 @@ def checked_blocks(reader: LedgerReader, genesis: Genesis, genesis_header: Block
     if epochs.get(0) != genesis.first_epoch:
         raise LedgerCorrupt(0, "the stored epoch 0 is not the genesis file's")
     height, parent, total, epoch = 0, ZERO_DIGEST, 0, 0
+    before: CheckedBlock | None = None
     for row in _rows(reader):
         if row.height != height:
             raise LedgerCorrupt(height, f"no block; the next one stored is {row.height}")
@@ -137,8 +138,11 @@ def checked_blocks(reader: LedgerReader, genesis: Genesis, genesis_header: Block
         total += header.tx_count
         _expect(height, "tx_total", row.tx_total, total)
         _expect(height, "epoch", header.epoch, epoch)
+        if before is not None and before.header.epoch != epoch and before.block_certificate is None:
+            raise LedgerCorrupt(height - 1, f"epoch {epoch} began, but the block before it has no certificate")
         epoch = _following_epoch(header, epochs)
         yield block
+        before = block
         height, parent = height + 1, block.hash
 
 
@@ -250,7 +254,8 @@ def _following_epoch(header: BlockHeader, epochs: dict[int, Epoch]) -> int:
     if not header.next_epoch:
         return header.epoch
     following = epochs.get(header.epoch + 1)
-    if following is None or epoch_digest(following) != header.next_epoch:
+    ends = following is not None and following.first_sequence == header.height + 1
+    if following is None or not ends or epoch_digest(following) != header.next_epoch:
         raise LedgerCorrupt(header.height, f"the epoch that it names, {header.epoch + 1}, is missing or another")
     return header.epoch + 1
 

@@ -32,6 +32,7 @@ from potchain.errors import LedgerError
 from potchain.genesis import Epoch
 from potchain.ledger import schema
 from potchain.ledger.database import READ_DEADLINE_NS, Database
+from potchain.ledger.evidence import StoredEvidence, evidence_by_id, evidence_page, stored_evidence
 from potchain.ledger.history import id_prefix
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock, decode_stored
 from potchain.primitives import Digest
@@ -213,6 +214,17 @@ class LedgerReader:
             )
         query = query.order_by(table.height.desc(), table.position.desc()).limit(_page(limit))
         return tuple((row.height, row.position) for row in self._rows(query))
+
+    # --- evidence ---------------------------------------------------------------------------------------------------
+
+    def evidence_page(self, after: int, limit: int) -> tuple[StoredEvidence, ...]:
+        """Evidence in the order in which it came here, from behind a number (0: from the first)."""
+        return tuple(stored_evidence(row) for row in self._rows(evidence_page(after, _page(limit))))
+
+    def evidence(self, evidence_id: bytes) -> StoredEvidence | None:
+        """The piece of that id."""
+        rows = self._rows(evidence_by_id(evidence_id))
+        return stored_evidence(rows[0]) if rows else None
 
     # --- catch-up ---------------------------------------------------------------------------------------------------
 

@@ -120,6 +120,21 @@ block_certificates = sa.Table(
     _bytes("data"),
 )
 
+evidence = sa.Table(
+    "evidence",
+    ledger_metadata,
+    _big("number", primary_key=True),
+    _bytes("id", 32),
+    _bytes("slot", 32),
+    _bytes("accused", 20),
+    _big("epoch"),
+    _big("seen_ms"),
+    _bytes("data"),
+    sa.UniqueConstraint("id", name="evidence_id"),
+    sa.UniqueConstraint("slot", name="evidence_slot"),
+)
+"""Two votes of one member for one slot, checked; `number` is the order of arrival here, `data` the canonical bytes."""
+
 state_records = sa.Table(
     "state_records",
     ledger_metadata,
@@ -215,7 +230,10 @@ vote_marks = sa.Table(
     _big("block_vote_high"),
     _big("epoch_high"),
     _big("view_high"),
-    _big("observes"),
+    _big("doubtful"),
+    _big("learner_height"),
+    _big("learner_epoch"),
+    _big("learner_view"),
     _big("checksum"),
     sa.UniqueConstraint("genesis_hash", name="vote_marks_genesis_hash"),
 )

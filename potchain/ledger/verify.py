@@ -8,7 +8,7 @@ table, and `potchain ledger reindex` makes them anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -29,8 +29,9 @@ from potchain.ledger.check import (
     check_state,
     checked_blocks,
 )
-from potchain.ledger.history import HistoryDeriver, HistoryRows
+from potchain.ledger.history import ADDRESS_KEY, ID_KEY, HistoryDeriver, HistoryRows
 from potchain.ledger.reader import LedgerReader
+from potchain.ledger.rows import cut_rows
 from potchain.ledger.state_rows import HISTORY, KEYED, progress_of, projected_state
 from potchain.transactions import Transaction, TransactionTypes
 
@@ -100,7 +101,10 @@ def _verify_block(block: CheckedBlock, proposal: Proposal, epoch: Epoch, authori
             )
         except InvalidProof as fault:
             raise LedgerCorrupt(height, f"block certificate: {fault}") from None
-    again = authorities.execute(proposal, transactions)
+    try:
+        again = authorities.execute(proposal, transactions)
+    except InvalidProof as fault:
+        raise LedgerCorrupt(height, f"executing it again: {fault}") from None
     if again != block.header:
         fields = [name for name in BlockHeader.__struct_fields__ if getattr(again, name) != getattr(block.header, name)]
         raise LedgerCorrupt(height, f"executing it again gives another {', '.join(fields)}")
@@ -146,12 +150,13 @@ class _ProjectedRows:
         contents = self._reader.contents(height)
         assert contents is not None
         rows = HistoryRows()
-        self._deriver.derive(contents, 0, len(block.bodies) if height < self._appended[0] else self._appended[1], rows)
-        self._add(schema.transactions, rows.transactions)
-        self._add(schema.events, rows.events)
+        stop = len(block.bodies) if height < self._appended[0] else self._appended[1]
+        self._deriver.derive(height, contents.bodies, contents.receipts, 0, stop, rows)
+        self._add(schema.transactions, cut_rows(schema.transactions, rows.transactions))
+        self._add(schema.events, cut_rows(schema.events, rows.events))
         if (height, 0) < self._keyed:
-            self._add(schema.transaction_ids, rows.transaction_ids)
-            self._add(schema.account_transactions, rows.account_transactions)
+            self._add(schema.transaction_ids, map(ID_KEY.unpack, rows.transaction_ids))
+            self._add(schema.account_transactions, map(ADDRESS_KEY.unpack, rows.account_transactions))
 
     def compare(self) -> None:
         """Raises LedgerError naming the first table whose rows differ from the blocks."""
@@ -166,7 +171,7 @@ class _ProjectedRows:
                 self._compare(connection, table, table.c.height < self._keyed[0])
             self._compare_state(connection)
 
-    def _add(self, table: sa.Table, rows: Iterable[tuple[object, ...]]) -> None:
+    def _add(self, table: sa.Table, rows: Iterable[Sequence[object]]) -> None:
         self._sums[table.name] = _added(self._sums[table.name], rows)
 
     def _compare(self, connection: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> None:
@@ -203,7 +208,7 @@ _IN_ORDER = (schema.transactions, schema.events)
 _KEYED_HISTORY = (schema.transaction_ids, schema.account_transactions)
 
 
-def _added(total: int, rows: Iterable[tuple[object, ...]]) -> int:
+def _added(total: int, rows: Iterable[Sequence[object]]) -> int:
     for row in rows:
         plain = msgspec.msgpack.encode([str(value) if isinstance(value, int) else value for value in row])
         total = (total + int.from_bytes(sha256(plain).digest(), "big")) % 2**256

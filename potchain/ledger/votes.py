@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from potchain.blocks import BLOCK_VOTE, Bodies, Proposal, proposal_digest
 from potchain.codec import Canonical, decode, encode
 from potchain.consensus.interface import ConsensusMessage, Record
+from potchain.consensus.learning import LearnerTarget
 from potchain.consensus.signer import GuardEntry
 from potchain.errors import CodecError, LedgerError
 from potchain.ledger import schema
@@ -52,8 +53,15 @@ class VoteMarks(msgspec.Struct, frozen=True, kw_only=True):
     """Highest epoch of an own consensus message."""
     view_high: int = 0
     """Highest view of an own consensus message in that epoch."""
-    observes: int = 0
-    """1 when earlier votes may be forgotten: this log began beside a ledger that had blocks. It is never lowered."""
+    doubtful: int = 0
+    """1 when earlier votes may be forgotten and nobody has said yet how far they went: this log began beside a ledger
+    that had blocks. It goes to 0 with a learner's target."""
+    learner_height: int = 0
+    """Stable checkpoint that this node must reach before it signs consensus messages; 0: nothing is forgotten."""
+    learner_epoch: int = 0
+    """In this epoch it signs ..."""
+    learner_view: int = 0
+    """... in no view below this one."""
 
     def raised_by(self, messages: Iterable[ConsensusMessage]) -> VoteMarks:
         """The marks after signing these messages too."""
@@ -64,14 +72,22 @@ class VoteMarks(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 sequence = max(sequence, message.sequence)
                 view = max(view, (message.epoch, message.view))
-        return VoteMarks(
-            stable=self.stable,
-            sequence_high=sequence,
-            block_vote_high=block_vote,
-            epoch_high=view[0],
-            view_high=view[1],
-            observes=self.observes,
+        return msgspec.structs.replace(
+            self, sequence_high=sequence, block_vote_high=block_vote, epoch_high=view[0], view_high=view[1]
         )
+
+    def learning(self, target: LearnerTarget | None) -> VoteMarks:
+        """The marks once a learner's target is known too; None: as they are."""
+        if target is None:
+            return self
+        return msgspec.structs.replace(
+            self, doubtful=0, learner_height=target.height, learner_epoch=target.epoch, learner_view=target.view
+        )
+
+    @property
+    def target(self) -> LearnerTarget:
+        """The learner's target; all zero when nothing is forgotten."""
+        return LearnerTarget(self.learner_height, self.learner_epoch, self.learner_view)
 
 
 class BodyBatch(msgspec.Struct, frozen=True):
@@ -150,15 +166,17 @@ class VoteLog:
         proposals: Sequence[Proposal] = (),
         bodies: Sequence[bytes] = (),
         dropped: Sequence[int] = (),
+        learner: LearnerTarget | None = None,
     ) -> int | None:
         """Make all of it durable in one transaction; the id of the batch that the bodies make, None without bodies.
 
-        `dropped`: batches of bodies to delete on this occasion, as `drop_batches` does.
+        `dropped`: batches of bodies to delete on this occasion, as `drop_batches` does. `learner`: how far a node that
+        forgot its votes must learn; from then on it is known.
         A message or guard entry that is there already stays as it is. Raises LedgerError, with nothing kept, when the
         database fails or a guard entry contradicts a durable one.
         """
         assert self._log, "load comes first"
-        marks = self._marks.raised_by(messages)
+        marks = self._marks.raised_by(messages).learning(learner)
         batch_id = self._next_batch if bodies else None
         with self._database.write() as connection:
             if marks != self._marks:
@@ -262,7 +280,7 @@ class VoteLog:
         if row is None:
             last = connection.execute(sa.select(sa.func.max(table.c.log))).scalar()
             self._log = int(last or 0) + 1
-            self._marks = VoteMarks(observes=int(beside_blocks))
+            self._marks = VoteMarks(doubtful=int(beside_blocks))
             insert_rows(connection, table, [self._marks_row(self._marks)])
             return True
         self._log = row.log

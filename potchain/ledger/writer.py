@@ -17,8 +17,9 @@ from potchain.errors import LedgerCorrupt, LedgerError
 from potchain.genesis import Epoch, Genesis, epoch_digest
 from potchain.ledger import schema
 from potchain.ledger.database import Database
+from potchain.ledger.evidence import FoundEvidence, store_evidence
 from potchain.ledger.rows import Row, insert_rows, upsert_rows
-from potchain.ledger.stored import BlockRow, certificate_checksum, genesis_row, row_of
+from potchain.ledger.stored import BlockRow, certificate_checksum, decode_stored, genesis_row, row_of
 from potchain.primitives import ZERO_DIGEST, Digest
 
 
@@ -69,13 +70,8 @@ class LedgerWriter:
             self._read_tip(connection)
         return created
 
-    def apply(
-        self,
-        blocks: Sequence[ExecutedBlock],
-        epochs: Sequence[Epoch] = (),
-        certificates: Sequence[BlockCertificate] = (),
-    ) -> None:
-        """The decide transaction: consecutive blocks above the tip, and epochs that they name.
+    def apply(self, blocks: Sequence[ExecutedBlock], certificates: Sequence[BlockCertificate] = ()) -> None:
+        """The decide transaction: consecutive blocks above the tip, and the epochs that they name.
 
         `certificates` are those of earlier blocks that happen to be ready: they share the commit.
 
@@ -86,6 +82,7 @@ class LedgerWriter:
             return
         height, parent, total = self._height, self._hash, self._total
         rows: list[BlockRow] = []
+        epochs: list[Row] = []
         for block in blocks:
             if block.height != height + 1:
                 raise LedgerError(f"block {block.height} does not follow the ledger's tip {height}; nothing was stored")
@@ -95,10 +92,12 @@ class LedgerWriter:
                     f"0x{parent.hex()}; nothing was stored"
                 )
             rows.append(row_of(block, total))
+            if block.next_epoch:
+                epochs.append(_epoch_row(decode_stored(Epoch, block.next_epoch, block.height)))
             height, parent, total = block.height, block.hash, total + block.header.tx_count
         with self._database.write() as connection:
             insert_rows(connection, schema.blocks, rows)
-            insert_rows(connection, schema.epochs, [_epoch_row(epoch) for epoch in epochs])
+            insert_rows(connection, schema.epochs, epochs)
             upsert_rows(connection, schema.block_certificates, self._certificate_rows(certificates), ())
         self._height, self._hash, self._total = height, parent, total
 
@@ -108,6 +107,11 @@ class LedgerWriter:
         if rows:
             with self._database.write() as connection:
                 upsert_rows(connection, schema.block_certificates, rows, ())
+
+    def store_evidence(self, found: Sequence[FoundEvidence]) -> None:
+        """Keep checked evidence; a second piece for an accused slot is left out. Raises LedgerError."""
+        with self._database.write() as connection:
+            store_evidence(connection, found)
 
     def _certificate_rows(self, certificates: Sequence[BlockCertificate]) -> list[Row]:
         rows: list[Row] = []

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from potchain.pool.ordering import FRACTION_BITS
 from potchain.primitives import Digest
 from potchain.transactions import Transaction
 
@@ -75,6 +76,21 @@ class PendingState(msgspec.Struct, frozen=True):
     state: Literal["pool", "dropped"]
     code: str = ""
     reason: str = ""
+
+
+class LongestWait(msgspec.Struct, frozen=True):
+    """What could be proposed and has waited longest for it."""
+
+    since_ns: int
+    """Monotonic."""
+    size: int
+    """Canonical bytes."""
+    standing: int
+    """The lowest standing of it and of what its sender must have included before it; smaller goes first."""
+
+    def ranks_before(self, standing: int, margin_s: int) -> bool:
+        """Whether it should go before a transaction of that standing, by more than so many seconds of age."""
+        return self.standing + (margin_s << FRACTION_BITS) < standing
 
 
 class PooledTransaction(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterable
 from itertools import islice
 
+from potchain.pool.interface import LongestWait
 from potchain.pool.ordering import HeapItem, RunHeap, fee_rank, ready_order
 from potchain.pool.run import Entry, Run
 from potchain.primitives import Digest
@@ -65,6 +66,19 @@ class Runs:
         if not self._proposable:
             return 0, None
         return len(self._proposable), next(iter(self._proposable.values())).waiting_ns
+
+    def longest_wait(self) -> LongestWait | None:
+        """The proposable transaction that has waited longest, with the standing that it can claim."""
+        entry = next(iter(self._proposable.values()), None)
+        if entry is None:
+            return None
+        run = self._runs[entry.transaction.sender]
+        standing = entry.order
+        before = run.proposable_from(run.nonce)
+        while before is not None and before is not entry:
+            standing = max(standing, before.order)
+            before = run.proposable_from(before.transaction.nonce + 1)
+        return LongestWait(entry.waiting_ns, entry.size, standing)
 
     def is_ready(self, transaction: Transaction) -> bool:
         """Whether this pooled transaction is ready."""

@@ -28,6 +28,7 @@ from potchain.pool.interface import (
     AccountFacts,
     Admission,
     Dropped,
+    LongestWait,
     PendingState,
     PooledTransaction,
     PoolLimits,
@@ -77,6 +78,15 @@ class TransactionPool:
     def proposable(self) -> tuple[int, int | None]:
         """(count, since when the longest waiting could be proposed, ns) of what is ready and in no proposal. O(1)."""
         return self._runs.proposable()
+
+    def longest_wait(self) -> LongestWait | None:
+        """What `proposable` has waited longest; None when nothing waits."""
+        return self._runs.longest_wait()
+
+    def lowest_standing(self, ids: Sequence[Digest]) -> int | None:
+        """The lowest standing (the largest number) of those that are pooled and ready; None when none is."""
+        entries = [entry for each in ids if (entry := self._entries.get(each)) is not None]
+        return max((entry.order for entry in entries if self._runs.is_ready(entry.transaction)), default=None)
 
     def next_nonce(self, address: bytes, account_nonce: int) -> int:
         """The nonce to sign with next: the end of the sender's contiguous run, proposals in flight included."""

@@ -10,7 +10,10 @@ import msgspec
 
 from potchain.blocks import BlockCertificate, ExecutedBlock, Proposal, SyncBlock
 from potchain.consensus.interface import ConsensusMessage, Discard, Misbehaviour, Note, Record
+from potchain.consensus.learning import LearnerTarget
 from potchain.consensus.signer import GuardEntry, guard_entry
+from potchain.evidence import Evidence as CheckedEvidence
+from potchain.genesis import Epoch
 from potchain.primitives import Digest, NodeId
 from potchain.replica.wire import Frame
 from potchain.transactions import Transaction
@@ -125,6 +128,8 @@ class DurableBatch(msgspec.Struct, frozen=True):
     """Own signed messages."""
     bodies: tuple[Transaction, ...] = ()
     proposals: tuple[Proposal, ...] = ()
+    learner: LearnerTarget | None = None
+    """How far a node that forgot its votes must learn, when that has become known."""
 
     @property
     def guard(self) -> tuple[GuardEntry, ...]:
@@ -134,7 +139,7 @@ class DurableBatch(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Nothing to write."""
-        return not (self.records or self.messages or self.bodies or self.proposals)
+        return not (self.records or self.messages or self.bodies or self.proposals or self.learner)
 
 
 class Persist(msgspec.Struct, frozen=True):
@@ -216,9 +221,15 @@ class Blame(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Two signed messages that contradict each other."""
+    """Two signed messages that contradict each other, as this node holds them: for the log."""
 
     misbehaviour: Misbehaviour
+
+
+class StoreEvidence(msgspec.Struct, frozen=True):
+    """Keep a checked piece of evidence in the ledger database; whatever becomes of it is not reported back."""
+
+    evidence: CheckedEvidence
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -226,6 +237,12 @@ class Notice(msgspec.Struct, frozen=True):
 
     level: str
     text: str
+
+
+class EpochsNear(msgspec.Struct, frozen=True):
+    """The previous, the current and, once decided, the next epoch: whose validators may connect."""
+
+    epochs: tuple[Epoch, ...]
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -247,15 +264,15 @@ ReplicaAction = (
     | Resolve
     | Blame
     | Evidence
+    | StoreEvidence
     | Notice
+    | EpochsNear
     | Halt
 )
 
 
-def reported(report: Discard | Misbehaviour | Note, me: NodeId) -> ReplicaAction:
+def reported(report: Discard | Note, me: NodeId) -> ReplicaAction:
     """What an engine's report means to the driver. Nobody blames himself."""
-    if isinstance(report, Misbehaviour):
-        return Evidence(report)
     if isinstance(report, Note):
         return Notice("info", report.text)
     if report.blame and report.sender != me:

@@ -8,11 +8,11 @@ from everyone's: that is reported as a divergence, and the node stops.
 from __future__ import annotations
 
 from potchain.blocks import BlockCertificate, BlockSignature
-from potchain.consensus.interface import ConsensusMessage
+from potchain.consensus.interface import ConsensusMessage, Misbehaviour
 from potchain.consensus.quorum import Quorum
 from potchain.errors import PotchainError
-from potchain.genesis import Epoch
 from potchain.primitives import NodeId
+from potchain.replica.epochs import KnownEpochs
 
 
 class Divergence(PotchainError):
@@ -27,19 +27,22 @@ class Divergence(PotchainError):
 
 
 class Certifier:
-    """Collects block votes of one epoch into certificates."""
+    """Collects block votes into certificates, each height's by the validators of its own epoch."""
 
-    def __init__(self, epoch: Epoch, window: int, certified: int) -> None:
-        """`certified`: every height up to it has a durable certificate. `window`: bound on heights ahead of it."""
-        self._epoch = epoch
-        self._quorum = Quorum(len(epoch.members)).quorum
-        self._window = window
+    def __init__(self, epochs: KnownEpochs, certified: int) -> None:
+        """`certified`: every height up to it has a durable certificate."""
+        self._epochs = epochs
         self.certified = certified
         self._hashes: dict[int, bytes] = {}
         self._votes: dict[int, dict[bytes, ConsensusMessage]] = {}
         self._waiting: dict[int, BlockCertificate] = {}
         self._done: set[int] = set()
         self._stored: set[int] = set()
+
+    @property
+    def _window(self) -> int:
+        """Bound on heights ahead of `certified`; they may lie in two epochs."""
+        return sum([epoch.parameters.log_window for epoch in (self._epochs.previous, self._epochs.current) if epoch])
 
     @property
     def executed(self) -> int:
@@ -56,20 +59,23 @@ class Certifier:
             return self.accept(fetched)
         return self._count(height)
 
-    def vote(self, message: ConsensusMessage) -> BlockCertificate | str | None:
-        """A vote with a good signature: the certificate it completes, a refusal, or None. Raises Divergence."""
+    def vote(self, message: ConsensusMessage) -> BlockCertificate | Misbehaviour | str | None:
+        """A vote with a good signature: the certificate it completes, a refusal, or None. Raises Divergence.
+
+        Misbehaviour: the sender voted for another hash of this height before, which no correct node does.
+        """
         height = message.sequence
+        held = self._votes.get(height, {}).get(message.sender)
+        if held is not None:
+            return None if held.digest == message.digest else Misbehaviour(held, message)
         if height <= self.certified or height in self._done:
             return None
         if height > self.certified + self._window:
             return f"block vote for height {height} is beyond {self.certified + self._window}"
-        if NodeId(message.sender) not in self._epoch.keys:
-            return "block vote by a stranger"
-        votes = self._votes.setdefault(height, {})
-        held = votes.get(message.sender)
-        if held is not None:
-            return None if held.digest == message.digest else "second block vote for one height"
-        votes[message.sender] = message
+        epoch = self._epochs.at(height)
+        if epoch is None or epoch.number != message.epoch or NodeId(message.sender) not in epoch.keys:
+            return f"block vote for height {height} by a stranger to its epoch"
+        self._votes.setdefault(height, {})[message.sender] = message
         return self._count(height)
 
     def accept(self, certificate: BlockCertificate) -> BlockCertificate | None:
@@ -106,13 +112,17 @@ class Certifier:
         """For executed heights without certificate: names of members whose vote for our block is not held."""
         return {
             height: [
-                self._epoch.name_of(node)
-                for node in self._epoch.ids
+                epoch.name_of(node)
+                for node in epoch.ids
                 if (vote := self._votes.get(height, {}).get(node)) is None or vote.digest != self._hashes[height]
             ]
             for height in sorted(self._hashes)
-            if height not in self._done
+            if height not in self._done and (epoch := self._epochs.at(height)) is not None
         }
+
+    def uncertified(self) -> list[tuple[int, bytes]]:
+        """Executed heights without certificate, ascending, with their block hashes."""
+        return [(height, self._hashes[height]) for height in sorted(self._hashes) if height not in self._done]
 
     def sizes(self) -> dict[str, int]:
         """Sizes of the buffers."""
@@ -125,19 +135,23 @@ class Certifier:
     def _count(self, height: int) -> BlockCertificate | None:
         ours = self._hashes.get(height)
         votes = self._votes.get(height)
-        if ours is None or votes is None or height in self._done or len(votes) < self._quorum:
+        epoch = self._epochs.at(height)
+        if ours is None or votes is None or height in self._done or epoch is None:
+            return None
+        quorum = Quorum(len(epoch.members)).quorum
+        if len(votes) < quorum:
             return None
         for_ours = sorted((vote for vote in votes.values() if vote.digest == ours), key=lambda vote: vote.sender)
-        if len(for_ours) < self._quorum:
+        if len(for_ours) < quorum:
             others = sorted(vote.digest for vote in votes.values() if vote.digest != ours)
             for digest in others:
-                if others.count(digest) >= self._quorum:
+                if others.count(digest) >= quorum:
                     raise Divergence(height, ours, digest)
             return None
         self._done.add(height)
         return BlockCertificate(
-            epoch=self._epoch.number,
+            epoch=epoch.number,
             height=height,
             block_hash=ours,
-            signatures=tuple(BlockSignature(vote.sender, vote.signature) for vote in for_ours[: self._quorum]),
+            signatures=tuple(BlockSignature(vote.sender, vote.signature) for vote in for_ours[:quorum]),
         )

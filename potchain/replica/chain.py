@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from potchain.application.accounts import load_account
+from potchain.application.epochs import following_epoch
 from potchain.application.execution import Executor
 from potchain.application.state import AuthenticatedState
-from potchain.blocks import BlockHeader, ExecutedBlock
+from potchain.blocks import BlockHeader, ExecutedBlock, Proposal
+from potchain.codec import decode
 from potchain.consensus.interface import Decision
 from potchain.errors import InvalidTransaction
 from potchain.genesis import Epoch
 from potchain.pool import TransactionPool
 from potchain.primitives import Digest, uint
 from potchain.replica.actions import Apply
+from potchain.replica.epochs import KnownEpochs
 from potchain.replica.outbox import Outbox
 from potchain.replica.proposing import ProposalDesk
 from potchain.transactions import Transaction
@@ -31,7 +34,7 @@ class Chain:
     def __init__(
         self,
         *,
-        epoch: Epoch,
+        epochs: KnownEpochs,
         executor: Executor,
         state: AuthenticatedState,
         pool: TransactionPool,
@@ -39,6 +42,7 @@ class Chain:
         outbox: Outbox,
         tip: BlockHeader,
         tip_hash: Digest,
+        decided_proposals: Sequence[Proposal] = (),
     ) -> None:
         self.state = state
         self.tip = tip
@@ -46,15 +50,19 @@ class Chain:
         self.applied = tip
         """Header of the highest block that is durable in the ledger."""
         self.applied_hash = tip_hash
-        self._epoch = epoch
+        self._epochs = epochs
         self._executor = executor
         self._pool = pool
         self._desk = desk
         self._outbox = outbox
+        self._next_epoch: Epoch | None = None
+        self._next_bytes: bytes | None = None
         self._decided: dict[int, Decision] = {}
         self._synced: dict[Digest, tuple[Transaction, ...]] = {}
         self._unapplied: dict[int, ExecutedBlock] = {}
         self._forget_at: dict[int, tuple[Digest, ...]] = {}
+        self._proposals = {proposal.header.sequence: proposal for proposal in decided_proposals}
+        """Of decided sequences above the stable checkpoint: at most one log window."""
 
     @property
     def gap(self) -> int:
@@ -64,6 +72,15 @@ class Chain:
             sequence += 1
         return sequence
 
+    @property
+    def next_epoch(self) -> Epoch | None:
+        """What follows the current epoch, as of the tip; the same object as long as it is the same."""
+        data = following_epoch(self.state, self._epochs.current_bytes)
+        if data != self._next_bytes:
+            self._next_bytes = data
+            self._next_epoch = None if data is None else decode(Epoch, data)
+        return self._next_epoch
+
     def is_decided(self, sequence: int) -> bool:
         """Whether this sequence is executed or waits for its turn."""
         return sequence <= self.tip.height or sequence in self._decided
@@ -72,7 +89,16 @@ class Chain:
         """Take a decision in; whether any block could be executed."""
         if decision.sequence > self.tip.height:
             self._decided[decision.sequence] = decision
+            self._proposals[decision.sequence] = decision.proposal
         return self.execute_ready(now_ns)
+
+    def decided_proposals(self, above: int) -> tuple[Proposal, ...]:
+        """What was decided above the stable checkpoint, by sequence."""
+        return tuple(self._proposals[sequence] for sequence in sorted(self._proposals) if sequence > above)
+
+    def stable(self, height: int) -> None:
+        """No new view can choose anything at or below a stable checkpoint any more."""
+        self._proposals = {sequence: each for sequence, each in self._proposals.items() if sequence > height}
 
     def keep_bodies(self, digest: Digest, transactions: tuple[Transaction, ...]) -> None:
         """Bodies that came with a block of catch-up, for its execution."""
@@ -87,7 +113,7 @@ class Chain:
                 break
             bodies = self._synced.pop(decision.digest, None) or self._desk.bodies(decision.proposal)
             block = self._executor.execute_block(
-                self.tip, self._epoch, decision.proposal, bodies, self.state, decision.certificate
+                self.tip, self._epochs.current, decision.proposal, bodies, self.state, decision.certificate
             )
             self.tip = block.header
             self._unapplied[block.height] = block
@@ -119,13 +145,13 @@ class Chain:
     def admit(self, transaction: Transaction, now_ns: int) -> tuple[str, str, str]:
         """Offer a transaction with a good signature to the pool, as of the tip: status, code, detail."""
         try:
-            self._executor.check(transaction, self.state, self._epoch, self.tip.block_time_ms)
+            self._executor.check(transaction, self.state, self._epochs.current, self.tip.block_time_ms)
             nonce, balance = self.account(transaction.sender)
             admission = self._pool.admit(
                 transaction,
                 account_nonce=nonce,
                 balance=balance,
-                base_fee=self._epoch.parameters.base_fee,
+                base_fee=self._epochs.current.parameters.base_fee,
                 block_time_ms=self.tip.block_time_ms,
                 now_ns=now_ns,
             )
@@ -139,4 +165,5 @@ class Chain:
             "decisions_waiting": len(self._decided),
             "blocks_unapplied": len(self._unapplied),
             "synced_bodies": len(self._synced),
+            "decided_proposals": len(self._proposals),
         }

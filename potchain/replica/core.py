@@ -2,13 +2,12 @@
 
 Rules of this file: own messages reach the engine only through `_own_message`, after they are durable; a decision is
 executed only by `Chain`, in order; a block is announced (voted on) only after `Applied`. Sequence == height.
-Weak spot: the epoch is fixed at boot until epochs can change.
+All rooms share one `KnownEpochs`: an epoch begins in `_begin_epoch` and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 
@@ -19,25 +18,19 @@ from potchain.consensus import interface as consensus
 from potchain.consensus.signer import Signer
 from potchain.genesis import Epoch, Genesis
 from potchain.pool import TransactionPool
-from potchain.primitives import NS_PER_MS, NS_PER_S, Digest, NodeId
+from potchain.primitives import Digest, NodeId
 from potchain.replica import actions, wire
 from potchain.replica.boot import ReplicaBoot
-from potchain.replica.catching_up import CatchUp
-from potchain.replica.certifying import Certifier, Divergence
-from potchain.replica.chain import Chain
-from potchain.replica.exchange import Exchange
-from potchain.replica.outbox import Outbox
-from potchain.replica.own_messages import OwnMessages
-from potchain.replica.proposing import ProposalDesk
-from potchain.replica.timers import Timers
-
-TICK_NS = NS_PER_S
-"""How often a node without progress re-sends and asks (host rule (h))."""
-ENGINE_TIMER = "engine:"
+from potchain.replica.certifying import Divergence
+from potchain.replica.engine_host import ENGINE_TIMER, MakeEngine
+from potchain.replica.rejoin import Position
+from potchain.replica.rooms import Rooms
+from potchain.replica.turning import EpochTurn
+from potchain.replica.upkeep import Upkeep
 
 
 class Replica:
-    """A validator, or with `signer` None an observer, as a pure state machine."""
+    """A validator, or with `signer` None or in no current epoch an observer, as a pure state machine."""
 
     def __init__(
         self,
@@ -45,7 +38,7 @@ class Replica:
         genesis: Genesis,
         epoch: Epoch,
         me: NodeId,
-        engine: consensus.ConsensusEngine,
+        make_engine: MakeEngine,
         signer: Signer | None,
         executor: Executor,
         state: AuthenticatedState,
@@ -53,35 +46,42 @@ class Replica:
         boot: ReplicaBoot,
     ) -> None:
         self.genesis = genesis
-        self.epoch = epoch
         self.me = me
-        self.engine = engine
         self.pool = pool
-        self.progress_ns = 0
-        """Monotonic time of the last executed block or certificate, or of the last look at an idle node."""
         self._boot = boot
-        self._executor = executor
         self._now = actions.Now(0, 0)
-        self._outbox = outbox = Outbox()
-        self.timers = Timers(outbox)
-        self.certifier = Certifier(epoch, epoch.parameters.log_window, boot.certified)
-        self.catch_up = CatchUp(me, epoch.ids, epoch.parameters.checkpoint_interval)
-        self.desk = ProposalDesk(
-            me=me, genesis_hash=genesis.hash, epoch=epoch, pool=pool, outbox=outbox, answer=self._step_engine
-        )
-        self.chain = Chain(
+        self._rooms = rooms = Rooms(
+            genesis=genesis,
             epoch=epoch,
+            me=me,
+            make_engine=make_engine,
+            signer=signer,
             executor=executor,
             state=state,
             pool=pool,
-            desk=self.desk,
-            outbox=outbox,
-            tip=boot.tip,
-            tip_hash=boot.tip_hash,
+            boot=boot,
+            own_message=self._own_message,
+            on_decision=self._on_decision,
+            on_stable=self._on_stable,
+            position=self._position,
+            standing_changed=self._standing_changed,
         )
-        self._own = OwnMessages(signer, outbox, self._own_message, boot.unsettled_messages)
-        self._exchange = Exchange(epoch, pool, self.desk, outbox)
-        self._connected: dict[NodeId, None] = {}
+        self.returning = rooms.returning
+        self.epochs = rooms.epochs
+        self.timers = rooms.timers
+        self.accusations = rooms.accusations
+        self.certifier = rooms.certifier
+        self.catch_up = rooms.catch_up
+        self.neglect = rooms.neglect
+        self.desk = rooms.desk
+        self.chain = rooms.chain
+        self._outbox = rooms.outbox
+        self._own = rooms.own
+        self._host = rooms.host
+        self._exchange = rooms.exchange
+        self._upkeep = Upkeep(rooms)
+        self._turn = EpochTurn(rooms, self._on_stable)
+        self._host.boot(epoch, voting=self.returning.votes)
 
     # --- the funnel -------------------------------------------------------------------------------------------------
 
@@ -118,22 +118,18 @@ class Replica:
                 for certificate in event.certificates:
                     self._certified(self.certifier.accept(certificate))
             case actions.PeerConnected():
-                self._on_connected(event.peer)
+                self._upkeep.peer_connected(event.peer, self._now)
             case actions.PeerDisconnected():
-                self._connected.pop(event.peer, None)
-                self.catch_up.gone(event.peer)
+                self._upkeep.peer_gone(event.peer, self._now)
             case actions.Begin():
                 self._begin()
 
     def _begin(self) -> None:
-        boot, now_ns = self._boot, self._now.monotonic_ns
-        self.progress_ns = now_ns
+        boot = self._boot
         for height in boot.certified_ahead:
             self.certifier.stored(height)
         for transaction in boot.bodies:
             self.chain.admit(transaction, self._now.monotonic_ns)
-        for proposal, transactions in boot.proposals:
-            self.desk.restore(proposal, transactions)
         for height, block_hash in boot.uncertified:
             self._certified(self.certifier.block_executed(height, block_hash))
             own_vote = self._own.block_vote(height)
@@ -143,39 +139,10 @@ class Replica:
                 self._vote_for_block(height, block_hash)
         self.chain.forget_unneeded(boot.bodies)
         self._boot = msgspec.structs.replace(boot, bodies=(), proposals=())
-        self._step_engine(consensus.Started())
-        self.timers.start("tick", self._now.monotonic_ns, TICK_NS)
-
-    # --- the engine -------------------------------------------------------------------------------------------------
-
-    def _step_engine(self, event: consensus.Event) -> None:
-        self._carry_out(self.engine.step(event, self._now.monotonic_ns))
-
-    def _carry_out(self, effects: consensus.Effects) -> None:
-        outbox = self._outbox
-        outbox.persist(records=effects.persist)
-        for send in effects.send:
-            self._own.send(self.epoch.number, send.kind, send.view, send.sequence, send.digest, send.body, send.to)
-        for timer in effects.timers:
-            name = ENGINE_TIMER + timer.name
-            if isinstance(timer, consensus.SetTimer):
-                self.timers.start(name, self._now.monotonic_ns, timer.after_ns)
-            else:
-                self.timers.cancel(name)
-        for decision in effects.decide:
-            outbox.then(partial(self._on_decision, decision))
-        if effects.truncate is not None:
-            outbox.then(partial(self._on_stable, effects.truncate))
-        for ask in effects.ask:
-            match ask:
-                case consensus.BuildProposal():
-                    self.desk.build_asked(ask)
-                case consensus.CheckProposal():
-                    self.desk.check_asked(ask, self._now)
-                case consensus.FetchProposal():
-                    self._exchange.fetch(ask)
-        for report in effects.report:
-            outbox.now(actions.reported(report, self.me))
+        self._turn.look(self._now)
+        self._host.start(self._now)
+        self._upkeep.begin(self._now)
+        self.returning.begin(self._now)
 
     def _own_message(self, message: consensus.ConsensusMessage) -> None:
         if message.kind == BLOCK_VOTE:
@@ -183,35 +150,56 @@ class Replica:
         else:
             self._step_engine(consensus.MessageReceived(message))
 
+    def _step_engine(self, event: consensus.Event) -> None:
+        self._host.step(event, self._now)
+
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def _on_frame(self, sender: NodeId, frame: wire.Frame) -> None:
         match frame:
             case consensus.ConsensusMessage():
-                if frame.kind == BLOCK_VOTE:
-                    self._on_block_vote(frame)
-                else:
-                    self._step_engine(consensus.MessageReceived(frame))
+                self._on_message(frame)
             case wire.FetchBodies():
-                self._exchange.serve_bodies(sender, frame)
+                self._exchange.serve_bodies(sender, frame, self.applied)
             case wire.FetchProposal():
                 self._exchange.serve_proposal(sender, frame, self.applied)
+            case wire.FetchMessages():
+                self._exchange.serve_messages(sender, frame, self.engine.find, self._now.monotonic_ns)
             case wire.ProposalAnswer():
                 check = self._exchange.answered(frame.proposal)
                 if check is not None:
                     self.desk.check_asked(check, self._now)
             case wire.PeerProgress():
                 self.catch_up.heard(sender, frame)
-                self._ask_for_blocks(stuck=False)
+                self.returning.heard_progress(sender, frame, self._now)
+                self._upkeep.ask_for_blocks(self._now, stuck=False)
             case wire.FetchBlocks():
                 count = min(frame.count, wire.SYNC_BLOCKS_MAX)
                 self._outbox.now(actions.ServeBlocks(sender, frame.from_height, count))
             case wire.FetchCertificates():
                 count = min(frame.count, wire.CERTIFICATES_MAX)
                 self._outbox.now(actions.ServeCertificates(sender, frame.from_height, count))
+            case wire.AskSigned():
+                self.returning.serve(sender, frame, self.applied, self._host.low, self._now)
+            case wire.SignedAnswer():
+                self.returning.answered(sender, frame, self._now)
+            case wire.EvidenceFound():
+                self.accusations.offered(sender, frame.evidence)
             case _:
                 # Gossip and answers with signatures come as verified events of their own.
                 self._outbox.now(actions.Blame(sender, f"unexpected {type(frame).__name__}"))
+
+    def _on_message(self, message: consensus.ConsensusMessage) -> None:
+        self.returning.heard.note(message)
+        current = self.epochs.current.number
+        if message.epoch == current + 1:
+            self._turn.keep_early(message)
+        elif message.kind == BLOCK_VOTE:
+            self._on_block_vote(message)
+        elif message.epoch == current:
+            self._step_engine(consensus.MessageReceived(message))
+        else:
+            self._outbox.now(actions.Notice("debug", f"{message.kind} of epoch {message.epoch}, this is {current}"))
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -243,27 +231,33 @@ class Replica:
         self._exchange.decided(decision.digest)
         self.desk.decided(decision.sequence)
         if self.chain.decide(decision, self._now.monotonic_ns):
-            self.progress_ns = self._now.monotonic_ns
+            self._upkeep.progress_ns = self._now.monotonic_ns
+        self._turn.look(self._now)
 
     def _on_applied(self, height: int) -> None:
         for each in range(self.chain.applied.height + 1, height + 1):
             block_hash = self.chain.block_applied(each)
             fetched = self.certifier.block_executed(each, block_hash)
-            self._step_engine(consensus.Executed(each, block_hash, None))
+            self._step_engine(consensus.Executed(each, block_hash, self.epochs.pending))
             if fetched is not None:
                 self._certified(fetched)
             else:
                 self._vote_for_block(each, block_hash)
         if self.chain.execute_ready(self._now.monotonic_ns):
-            self.progress_ns = self._now.monotonic_ns
-        self._ask_for_blocks(stuck=False)
+            self._upkeep.progress_ns = self._now.monotonic_ns
+            self._turn.look(self._now)
+        self._upkeep.ask_for_blocks(self._now, stuck=False)
 
     def _vote_for_block(self, height: int, block_hash: Digest) -> None:
-        self._own.send(self.epoch.number, BLOCK_VOTE, 0, height, block_hash, b"", None)
+        epoch = self.epochs.at(height)
+        if epoch is not None and self.me in epoch.ids:
+            self._own.send(epoch.number, BLOCK_VOTE, 0, height, block_hash, b"", None)
 
     def _on_block_vote(self, message: consensus.ConsensusMessage) -> None:
         outcome = self.certifier.vote(message)
-        if isinstance(outcome, str):
+        if isinstance(outcome, consensus.Misbehaviour):
+            self.accusations.witnessed(outcome)
+        elif isinstance(outcome, str):
             self._outbox.now(actions.Notice("debug", outcome))
         else:
             self._certified(outcome)
@@ -274,16 +268,40 @@ class Replica:
 
     def _on_certificate_stored(self, certificate: BlockCertificate) -> None:
         self.certifier.stored(certificate.height)
-        self.progress_ns = self._now.monotonic_ns
+        self.epochs.forget(self.certifier.certified)
+        self._upkeep.progress_ns = self._now.monotonic_ns
         self._own.certified(certificate.height)
-        self._step_engine(consensus.Certified(certificate.height, certificate))
+        self._host.certified(certificate, self._now)
+        self.returning.certified(certificate)
+        if certificate.height == self.epochs.last_height:
+            self._outbox.then(self._begin_epoch)
 
     def _on_stable(self, stable: int) -> None:
         self._own.stable(stable)
+        self._host.stable(stable)
+        self.chain.stable(stable)
         uncertified = tuple(height for height in self.certifier.missing() if height <= stable)
         self._outbox.now(actions.TruncateVotes(stable, uncertified))
 
-    # --- catch-up and re-sending ------------------------------------------------------------------------------------
+    # --- epochs -----------------------------------------------------------------------------------------------------
+
+    def _position(self) -> Position:
+        return Position(self.tip.height, self._host.low, self.engine.status().view)
+
+    def _standing_changed(self) -> None:
+        if self._host.voting != self.returning.votes:
+            self._host.boot(self.epoch, voting=self.returning.votes)
+            self._host.start(self._now)
+        for height, block_hash in self.certifier.uncertified():
+            if height > self._host.low and self._own.block_vote(height) is None:
+                self._vote_for_block(height, Digest(block_hash))
+
+    def _begin_epoch(self) -> None:
+        for message in self._turn.begin(self._now):
+            self._on_message(message)
+        self._upkeep.ask_for_blocks(self._now, stuck=False)
+
+    # --- catch-up ---------------------------------------------------------------------------------------------------
 
     def _on_blocks(self, event: actions.BlocksVerified) -> None:
         self.catch_up.answered(event.sender, self._now.monotonic_ns, useful=bool(event.blocks))
@@ -291,6 +309,8 @@ class Replica:
             header = block.proposal.header
             if header.sequence <= self.tip.height or header.sequence > self.applied + wire.SYNC_BLOCKS_MAX * 2:
                 continue
+            if header.epoch != self.epoch.number:
+                break  # verified when another epoch was current: asked for again
             digest = proposal_digest(header)
             if not self.chain.is_decided(header.sequence):
                 self.chain.keep_bodies(digest, transactions)
@@ -299,49 +319,6 @@ class Replica:
                 )
             if block.block_certificate is not None:
                 self._certified(self.certifier.accept(block.block_certificate))
-
-    def _ask_for_blocks(self, *, stuck: bool) -> None:
-        wanted = self.catch_up.blocks_wanted(self.chain.gap - 1, self._now.monotonic_ns, stuck=stuck)
-        if wanted is not None:
-            self._outbox.then(actions.Transmit(*wanted))
-
-    def _on_connected(self, peer: NodeId) -> None:
-        self._connected[peer] = None
-        self._outbox.then(actions.Transmit(peer, self._progress_frame()))
-        self._own.resend(peer, self.certifier.certified)
-
-    def _progress_frame(self) -> wire.PeerProgress:
-        return wire.PeerProgress(self.applied, self.certifier.certified, self.engine.status().low_water_mark)
-
-    def _on_tick(self) -> None:
-        now_ns = self._now.monotonic_ns
-        self.timers.start("tick", now_ns, TICK_NS)
-        self._outbox.flush()
-        # Our clock may be ahead of the network's by the bound that proposals are checked with, not by more.
-        latest_ms = self._now.unix_ms - self.epoch.parameters.clock_bound_ms
-        self.pool.expire(now_ns, max(self.tip.block_time_ms, latest_ms))
-        self._outbox.forget(self.pool.drain_forgotten())
-        self._outbox.then(actions.Transmit(None, self._progress_frame()))
-        if not self.has_work and not self.catch_up.credible_height > self.tip.height:
-            self.progress_ns = now_ns
-        elif now_ns - self.progress_ns >= TICK_NS:
-            self._own.resend(None, self.certifier.certified)
-            self._ask_for_blocks(stuck=True)
-            self._exchange.fetch_again(self.catch_up.credible_height)
-        wanted = self.catch_up.certificates_wanted(self.certifier.certified, self.applied, now_ns)
-        if wanted is not None:
-            self._outbox.then(actions.Transmit(*wanted))
-        self._forward_waiting()
-        count, oldest_ns = self.pool.proposable()
-        self._step_engine(consensus.WorkWaiting(count, oldest_ns))
-
-    def _forward_waiting(self) -> None:
-        """Half a view timeout without being proposed: make sure that the primary has it (design, timers (b))."""
-        primary = self.engine.status().primary
-        half_ns = self.epoch.parameters.view_timeout_ms * NS_PER_MS // 2
-        waiting = () if primary == self.me else self.desk.waiting_since(self._now, half_ns)
-        if waiting:
-            self._outbox.then(actions.Transmit(primary, wire.Gossip(tuple(each.raw for each in waiting))))
 
     # --- timers -----------------------------------------------------------------------------------------------------
 
@@ -354,12 +331,22 @@ class Replica:
         if not self.timers.fired(name, generation):
             return
         if name == "tick":
-            self._on_tick()
+            self._upkeep.tick(self._now)
         elif name.startswith(ENGINE_TIMER):
-            self._step_engine(consensus.TimerFired(name.removeprefix(ENGINE_TIMER)))
+            self._host.timer_fired(name, self._now)
         # "batch" and "fetch" only wake the funnel, which looks for due work after every event.
 
     # --- status -----------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> Epoch:
+        """The current epoch."""
+        return self.epochs.current
+
+    @property
+    def engine(self) -> consensus.ConsensusEngine:
+        """The engine of this epoch."""
+        return self._host.engine
 
     @property
     def tip(self) -> BlockHeader:
@@ -373,12 +360,23 @@ class Replica:
 
     @property
     def has_work(self) -> bool:
-        """Whether something should be moving: a proposable transaction, a sequence in flight, a block to certify."""
-        return (
-            self.pool.proposable()[0] > 0
-            or self.certifier.certified < self.tip.height
-            or bool(self.engine.status().in_flight)
-        )
+        """Whether something should be moving."""
+        return self._upkeep.has_work
+
+    @property
+    def progress_ns(self) -> int:
+        """Monotonic time of the last executed block or certificate, or of the last look at an idle node."""
+        return self._upkeep.progress_ns
+
+    @property
+    def standing(self) -> str:
+        """Whether this node signs, and if not, what it waits for."""
+        return self.returning.words
+
+    @property
+    def connected(self) -> Sequence[NodeId]:
+        """Peers that are connected now."""
+        return self._upkeep.connected
 
     def sizes(self) -> dict[str, int]:
         """Sizes of the replica's own buffers."""
@@ -387,12 +385,11 @@ class Replica:
             "guard_entries": self._own.guard_size,
             "steps_waiting_for_disk": self._outbox.held,
             "proposals_fetching": len(self._exchange),
+            "early_messages": len(self._turn),
+            "epochs_known": len(self.epochs),
             **self.chain.sizes(),
             **self.desk.sizes(),
             **self.certifier.sizes(),
+            **self.accusations.sizes(),
+            **self.returning.sizes(),
         }
-
-    @property
-    def connected(self) -> Sequence[NodeId]:
-        """Peers that are connected now."""
-        return tuple(self._connected)

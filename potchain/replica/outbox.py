@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from potchain.blocks import Proposal
 from potchain.consensus.interface import ConsensusMessage, Record
+from potchain.consensus.learning import LearnerTarget
 from potchain.primitives import Digest
 from potchain.replica.actions import DurableBatch, ForgetBodies, Persist, ReplicaAction
 from potchain.transactions import Transaction
@@ -28,6 +29,7 @@ class Outbox:
         self._messages: list[ConsensusMessage] = []
         self._bodies: list[Transaction] = []
         self._proposals: list[Proposal] = []
+        self._learner: LearnerTarget | None = None
         self._waiting_bodies: list[Transaction] = []
         self._following: list[Held] = []
         self._barriers: deque[tuple[int, list[Held]]] = deque()
@@ -46,12 +48,14 @@ class Outbox:
         messages: tuple[ConsensusMessage, ...] = (),
         bodies: tuple[Transaction, ...] = (),
         proposals: tuple[Proposal, ...] = (),
+        learner: LearnerTarget | None = None,
     ) -> None:
         """Add to what this step makes durable."""
         self._records.extend(records)
         self._messages.extend(messages)
         self._bodies.extend(bodies)
         self._proposals.extend(proposals)
+        self._learner = learner or self._learner
 
     def persist_in_company(self, bodies: tuple[Transaction, ...]) -> None:
         """Add bodies to whatever is made durable next: nobody was promised anything, and a vote that needs them comes
@@ -91,15 +95,19 @@ class Outbox:
 
     def _close_step(self) -> None:
         # A continuation may itself persist and hold more; go on until nothing is left to place.
-        while self._following or self._records or self._messages or self._bodies or self._proposals:
+        while self._following or self._due:
             following, self._following = self._following, []
-            if self._records or self._messages or self._bodies or self._proposals:
+            if self._due:
                 self.flush()
-            batch = DurableBatch(
-                tuple(self._records), tuple(self._messages), tuple(self._bodies), tuple(self._proposals)
-            )
-            if not batch.empty:
+                batch = DurableBatch(
+                    tuple(self._records),
+                    tuple(self._messages),
+                    tuple(self._bodies),
+                    tuple(self._proposals),
+                    self._learner,
+                )
                 self._records, self._messages, self._bodies, self._proposals = [], [], [], []
+                self._learner = None
                 self._token += 1
                 self._free.append(Persist(self._token, batch))
                 self._barriers.append((self._token, following))
@@ -107,6 +115,11 @@ class Outbox:
                 self._barriers[-1][1].extend(following)
             else:
                 self._release(following)
+
+    @property
+    def _due(self) -> bool:
+        """Whether anything of this step is to be made durable."""
+        return bool(self._records or self._messages or self._bodies or self._proposals or self._learner)
 
     def _release(self, held: list[Held]) -> None:
         for item in held:

@@ -27,12 +27,19 @@ class OwnMessages:
         outbox: Outbox,
         durable: Callable[[ConsensusMessage], None],
         kept: Iterable[ConsensusMessage],
+        may_sign: Callable[[str, int], bool] = lambda kind, sequence: True,
     ) -> None:
-        """`signer` None: an observer, which signs nothing. `durable` is told of each message once it may count here."""
+        """`signer` None: an observer, which signs nothing. `durable` is told of each message once it may count here.
+
+        `may_sign`: whether this node may sign a kind at a sequence now; what it may not is not signed, and not kept.
+        """
+        self._may_sign = may_sign
         self._signer = signer
         self._outbox = outbox
         self._durable = durable
-        self._kept = {(message.sequence, message.view, message.kind): message for message in kept}
+        self._kept: dict[tuple[int, int, str], ConsensusMessage] = {}
+        for message in kept:
+            self._keep(message)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -46,7 +53,7 @@ class OwnMessages:
         self, epoch: int, kind: str, view: int, sequence: int, digest: Digest, body: bytes, to: NodeId | None
     ) -> None:
         """Sign, make durable, then send and count; a refusal of the guard is logged and sends nothing."""
-        if self._signer is None:
+        if self._signer is None or not self._may_sign(kind, sequence):
             return
         try:
             message = self._signer.sign(epoch, kind, view, sequence, digest, body)
@@ -60,6 +67,14 @@ class OwnMessages:
     def block_vote(self, height: int) -> ConsensusMessage | None:
         """The own vote on that block, if it is kept."""
         return self._kept.get((height, 0, BLOCK_VOTE))
+
+    def of_epoch(self, epoch: int, above: int) -> tuple[ConsensusMessage, ...]:
+        """The engine's kept messages of one epoch, of views and above a stable checkpoint, in order."""
+        return tuple(
+            message
+            for message in self._kept.values()
+            if message.kind != BLOCK_VOTE and message.epoch == epoch and not 0 < message.sequence <= above
+        )
 
     def resend(self, to: NodeId | None, certified: int) -> None:
         """Send again what belongs to no final height yet, block votes among it (host rule (h)).
@@ -82,6 +97,18 @@ class OwnMessages:
         for slot in [slot for slot in self._kept if 0 < slot[0] <= height and slot[2] != BLOCK_VOTE]:
             del self._kept[slot]
 
+    def epoch_began(self, number: int) -> None:
+        """An epoch's end ends all its view changes."""
+        for slot in [slot for slot, message in self._kept.items() if slot[0] == 0 and message.epoch < number]:
+            del self._kept[slot]
+
     def _is_durable(self, message: ConsensusMessage) -> None:
-        self._kept[message.sequence, message.view, message.kind] = message
+        self._keep(message)
         self._durable(message)
+
+    def _keep(self, message: ConsensusMessage) -> None:
+        if message.sequence == 0:
+            # Of a view's own messages only the newest of each kind is worth sending again.
+            for slot in [slot for slot in self._kept if slot[0] == 0 and slot[2] == message.kind]:
+                del self._kept[slot]
+        self._kept[message.sequence, message.view, message.kind] = message

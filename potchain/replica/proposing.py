@@ -13,10 +13,11 @@ import msgspec
 
 from potchain.blocks import Proposal, build_proposal, proposal_digest
 from potchain.consensus.interface import BuildProposal, CheckProposal, ProposalBuilt, ProposalChecked
-from potchain.genesis import Epoch
 from potchain.pool import TransactionPool
 from potchain.primitives import NS_PER_MS, Digest, NodeId
 from potchain.replica.actions import Now, Transmit
+from potchain.replica.epochs import KnownEpochs
+from potchain.replica.neglect import NeglectJudge
 from potchain.replica.outbox import Outbox
 from potchain.replica.wire import FETCH_IDS_MAX, FetchBodies
 from potchain.transactions import Transaction
@@ -48,16 +49,18 @@ class ProposalDesk:
         *,
         me: NodeId,
         genesis_hash: bytes,
-        epoch: Epoch,
+        epochs: KnownEpochs,
         pool: TransactionPool,
         outbox: Outbox,
+        neglect: NeglectJudge,
         answer: Callable[[ProposalBuilt | ProposalChecked], None],
     ) -> None:
         self._me = me
         self._genesis_hash = genesis_hash
-        self._epoch = epoch
+        self._epochs = epochs
         self._pool = pool
         self._outbox = outbox
+        self._neglect = neglect
         self._answer = answer
         self._build: BuildProposal | None = None
         self._checks: dict[Digest, PendingCheck] = {}
@@ -72,13 +75,18 @@ class ProposalDesk:
         """The engine has room for a proposal; the newest ask replaces an older one."""
         self._build = ask
 
+    def forget_asks(self) -> None:
+        """The engine that asked is gone; a check goes on, for its bodies may be asked for again."""
+        self._build = None
+        self._building.clear()
+
     def build_if_due(self, now: Now) -> int | None:
         """Build when the batching rule allows; otherwise the monotonic time at which to look again, or None."""
         ask = self._build
         if ask is None:
             return None
         count, oldest_ns = self._pool.proposable()
-        parameters = self._epoch.parameters
+        parameters = self._epochs.current.parameters
         if count == 0 or oldest_ns is None:
             if not ask.may_be_empty:
                 return None
@@ -96,7 +104,7 @@ class ProposalDesk:
             return None
         proposal = build_proposal(
             self._genesis_hash,
-            self._epoch.number,
+            self._epochs.current.number,
             ask.sequence,
             now.unix_ms,
             self._me,
@@ -122,7 +130,7 @@ class ProposalDesk:
             return ()
         return self._pool.select(
             count_max=FORWARD_MAX,
-            bytes_max=self._epoch.parameters.batch_bytes_max,
+            bytes_max=self._epochs.current.parameters.batch_bytes_max,
             now_ns=now.monotonic_ns,
             block_time_ms=now.unix_ms,
         )
@@ -142,7 +150,7 @@ class ProposalDesk:
         if not missing:
             self._complete(check)
             return
-        if len(self._checks) >= self._epoch.parameters.log_window:
+        if len(self._checks) >= self._epochs.current.parameters.log_window:
             self._answer(ProposalChecked(ask.proposal, ask.view, "too many proposals wait for bodies"))
             return
         self._checks[digest] = check
@@ -171,7 +179,7 @@ class ProposalDesk:
         for check in self._checks.values():
             if check.next_fetch_ns <= now.monotonic_ns:
                 ids = tuple(check.missing)[:FETCH_IDS_MAX]
-                self._outbox.now(Transmit(self._source(check), FetchBodies(ids)))
+                self._outbox.now(Transmit(self._source(check), FetchBodies(check.ask.proposal.header.sequence, ids)))
                 check.attempts += 1
                 check.next_fetch_ns = now.monotonic_ns + FETCH_RETRY_NS
             if next_ns is None or check.next_fetch_ns < next_ns:
@@ -184,6 +192,11 @@ class ProposalDesk:
         """Pin again after a restart what the vote log holds."""
         self._hold(proposal, proposal_digest(proposal.header), transactions)
 
+    def all_pinned(self, above: int) -> tuple[Proposal, ...]:
+        """Pinned proposals of sequences above this one, by sequence, then digest."""
+        chosen = [(each.header.sequence, digest) for digest, each in self._pinned.items()]
+        return tuple(self._pinned[digest] for sequence, digest in sorted(chosen) if sequence > above)
+
     def pinned(self, digest: Digest) -> Proposal | None:
         """A pinned proposal, to serve to peers."""
         return self._pinned.get(digest)
@@ -193,6 +206,16 @@ class ProposalDesk:
         bodies = tuple(self._pool.get(Digest(tid)) for tid in proposal.transaction_ids)
         assert all(body is not None for body in bodies), "a pinned proposal has all its bodies"
         return bodies  # type: ignore[return-value]
+
+    def keep_in_flight(self, digests: Sequence[Digest], is_decided: Callable[[int], bool]) -> None:
+        """Of undecided proposals only these will come to anything; transactions of the others are free again.
+
+        Their bodies stay pinned: another view may choose them yet.
+        """
+        kept = set(digests)
+        for digest, proposal in self._pinned.items():
+            if digest not in kept and not is_decided(proposal.header.sequence):
+                self._pool.unmark_proposed(digest)
 
     def decided(self, sequence: int) -> None:
         """A sequence left flight."""
@@ -226,7 +249,7 @@ class ProposalDesk:
     def _refusal(self, ask: CheckProposal, now: Now) -> str | None:
         header = ask.proposal.header
         ids = ask.proposal.transaction_ids
-        parameters = self._epoch.parameters
+        parameters = self._epochs.current.parameters
         if len(ids) > parameters.batch_max:
             return f"{len(ids)} transactions, at most {parameters.batch_max} are allowed"
         if len(set(ids)) != len(ids):
@@ -249,10 +272,11 @@ class ProposalDesk:
                 return
             bodies.append(transaction)
         size = sum(len(transaction.raw) for transaction in bodies)
-        if size > self._epoch.parameters.batch_bytes_max:
-            too_large = f"{size} bytes of bodies, at most {self._epoch.parameters.batch_bytes_max} are allowed"
+        if size > self._epochs.current.parameters.batch_bytes_max:
+            too_large = f"{size} bytes of bodies, at most {self._epochs.current.parameters.batch_bytes_max} are allowed"
             self._answer(ProposalChecked(proposal, check.ask.view, too_large))
             return
+        self._neglect.proposal_seen(proposal, tuple(bodies), self._proposal_seen_ns)
         # What the pool took is in the body log already.
         strangers = tuple(found for found in check.found.values() if self._pool.get(found.id) is None)
         self._outbox.persist(bodies=strangers)
@@ -280,7 +304,7 @@ class ProposalDesk:
         return True
 
     def _source(self, check: PendingCheck) -> NodeId:
-        others = [node for node in self._epoch.ids if node != self._me]
+        others = [node for node in self._epochs.current.ids if node != self._me]
         sources = [node for node in check.ask.sources if node != self._me]
         order = sources + [node for node in others if node not in sources]
         return order[check.attempts % len(order)]

@@ -33,12 +33,20 @@ class Timers:
         if self._due_ns.pop(name, None) is not None:
             self._generations[name] += 1
 
+    def names(self, prefix: str) -> tuple[str, ...]:
+        """Running timers whose name begins so."""
+        return tuple(name for name in self._due_ns if name.startswith(prefix))
+
     def fired(self, name: str, generation: int) -> bool:
         """Whether this firing counts; it is then over."""
         if self._generations.get(name) != generation or name not in self._due_ns:
             return False
         del self._due_ns[name]
         return True
+
+    def due(self) -> tuple[tuple[str, int], ...]:
+        """Name and monotonic time of all that run, the next one first."""
+        return tuple(sorted(self._due_ns.items(), key=lambda timer: (timer[1], timer[0])))
 
     def next(self) -> tuple[str, int] | None:
         """Name and monotonic time of the one that fires next."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from potchain.blocks import BlockCertificate, Proposal, SyncBlock
 from potchain.codec import Canonical, decode, encode
-from potchain.consensus.interface import ConsensusMessage
+from potchain.consensus.interface import ConsensusMessage, MessageName
 from potchain.errors import CodecError
+from potchain.evidence import Evidence
 from potchain.primitives import Bytes32, Uint64
 from potchain.transport import FRAME_BYTES_MAX, Channel
 
@@ -21,6 +22,8 @@ CERTIFICATES_MAX = 256
 """Block certificates that one answer may carry."""
 GOSSIP_TRANSACTIONS_MAX = 1_000
 """Transactions in one gossip frame."""
+SIGNED_MESSAGES_MAX = 24
+"""Own messages in one answer to a validator that has started: `heard.KINDS_MAX` kinds, `heard.PER_KIND` of each."""
 
 
 class Gossip(Canonical, frozen=True):
@@ -32,6 +35,8 @@ class Gossip(Canonical, frozen=True):
 class FetchBodies(Canonical, frozen=True):
     """Ask for the bodies of a proposal that the asker lacks."""
 
+    sequence: Uint64
+    """The proposal's: who has executed it serves the block."""
     ids: tuple[Bytes32, ...]
 
 
@@ -54,12 +59,25 @@ class ProposalAnswer(Canonical, frozen=True):
     proposal: Proposal
 
 
+class FetchMessages(Canonical, frozen=True):
+    """Ask for others' signed messages of one kind and view; each comes as itself, or never."""
+
+    epoch: Uint64
+    kind: str
+    view: Uint64
+    names: tuple[MessageName, ...]
+
+
 class PeerProgress(Canonical, frozen=True):
     """Where the sender is; sent on connect and every second. A hint: nothing is trusted because of it."""
 
     executed: Uint64
     certified: Uint64
     stable: Uint64
+    boot_id: bytes = b""
+    """Random, of the sender's process: two of them under one key are two processes."""
+    doubled: tuple[bytes, ...] = ()
+    """Members of which the sender hears more than one process."""
 
 
 class FetchBlocks(Canonical, frozen=True):
@@ -75,6 +93,29 @@ class BlocksAnswer(Canonical, frozen=True):
     blocks: tuple[SyncBlock, ...]
 
 
+class AskSigned(Canonical, frozen=True):
+    """Ask, after a start, for the asker's own highest signed messages, before it signs any more."""
+
+    boot_id: bytes
+    round: Uint64
+    """Counts the asker's questions; the answer repeats both."""
+
+
+class SignedAnswer(Canonical, frozen=True):
+    """What the sender has seen the asker sign, and how far the sender is."""
+
+    boot_id: bytes
+    round: Uint64
+    messages: tuple[ConsensusMessage, ...]
+    """The asker's, without bodies; at most `SIGNED_MESSAGES_MAX`."""
+    executed: Uint64
+    stable: Uint64
+    certificate: BlockCertificate | None
+    """Of the highest certified height of the sender, which it proves; None at genesis."""
+    doubled: bool
+    """Whether another process under the asker's key counts as alive."""
+
+
 class FetchCertificates(Canonical, frozen=True):
     """Ask for block certificates from a height on."""
 
@@ -86,6 +127,12 @@ class CertificatesAnswer(Canonical, frozen=True):
     """Block certificates that were asked for."""
 
     certificates: tuple[BlockCertificate, ...]
+
+
+class EvidenceFound(Canonical, frozen=True):
+    """A piece of evidence that is news to the sender, told once to every peer."""
+
+    evidence: Evidence
 
 
 Frame = (
@@ -100,6 +147,10 @@ Frame = (
     | BlocksAnswer
     | FetchCertificates
     | CertificatesAnswer
+    | FetchMessages
+    | EvidenceFound
+    | AskSigned
+    | SignedAnswer
 )
 
 _TYPES: tuple[type[Canonical], ...] = (
@@ -114,6 +165,10 @@ _TYPES: tuple[type[Canonical], ...] = (
     BlocksAnswer,
     FetchCertificates,
     CertificatesAnswer,
+    FetchMessages,
+    EvidenceFound,
+    AskSigned,
+    SignedAnswer,
 )
 _NUMBER = {kind: bytes((number,)) for number, kind in enumerate(_TYPES)}
 _VOTE_BYTES_MAX = 4_096

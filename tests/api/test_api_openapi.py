@@ -8,6 +8,7 @@ from pathlib import Path
 from api_browser import Answer, on_loop, serving, submission
 from api_node import PaperNode
 from core_network import key
+from double_votes import double_vote
 from jsonschema import Draft202012Validator
 
 from potchain.api.app import build_app
@@ -15,6 +16,8 @@ from potchain.api.options import ApiOptions
 from potchain.api.problems import PROBLEMS
 from potchain.api.routes import ROUTES
 from potchain.crypto import checksum_address
+from potchain.evidence import evidence_id
+from potchain.ledger.evidence import StoredEvidence
 from potchain.typed_data import JsonObject
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
@@ -36,6 +39,8 @@ def check(document: JsonObject, method: str, path: str, answer: Answer) -> None:
 async def test_every_route_answers_as_described() -> None:
     node = PaperNode()
     first, second, third = (node.chain.transfer("alice", "bob", 5, nonce=nonce) for nonce in range(3))
+    piece = StoredEvidence(number=1, seen_ms=0, evidence=double_vote(node.genesis, 3, 1))
+    node.history.pieces.append(piece)
     node.make_block(first, rows=True)
     node.make_block(second, certified=False)
     await node.submit([third])
@@ -49,6 +54,8 @@ async def test_every_route_answers_as_described() -> None:
         "/v1/accounts/{address}/proof": [f"/{ALICE}/proof"],
         "/v1/accounts/{address}/transactions": [f"/{ALICE}/transactions", f"/{ALICE}/transactions?limit=1"],
         "/v1/pool": ["", "?limit=0"],
+        "/v1/evidence": ["", "?limit=1"],
+        "/v1/evidence/{id}": [f"/0x{evidence_id(piece.evidence).hex()}", f"/{absent}"],
     }
     async with serving(node) as browser:
         document = (await browser.get("/v1/openapi.json")).body

@@ -49,7 +49,7 @@ def test_the_commands_of_the_issue_exist() -> None:
     assert paths >= {
         "testnet init", "testnet start", "testnet status", "testnet stop", "start", "status", "account new",
         "account show", "account balance", "block", "tx transfer", "tx show", "tx sign", "tx submit", "ledger verify",
-        "verify", "demo", "plugin list", "config show",
+        "verify proof", "verify evidence", "evidence list", "evidence get", "demo", "plugin list", "config show",
     }  # fmt: skip
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from potchain import cli
 from potchain.cli.testnet_folder import create_network, local_hosts
-from potchain.config import load_config, peers_of, sections
+from potchain.config import PeerDirectory, load_config, sections
 from potchain.errors import ConfigError
-from potchain.genesis import parse_genesis
-from potchain.keyfiles import load_validator_keys
+from potchain.genesis import Epoch, parse_genesis
+from potchain.keyfiles import create_validator_keys, load_validator_keys
 from potchain.pool.interface import PoolLimits
 
 
@@ -124,15 +124,58 @@ def test_peers_get_their_keys_from_genesis(tmp_path: Path) -> None:
     node = network.nodes[0]
     config = load_config(node.home, {})
     genesis = parse_genesis(config.genesis_path.read_bytes(), "genesis.json")
-    me = load_validator_keys(node.home).node_id
-    peers = peers_of(config, genesis, me)
+    keys = load_validator_keys(node.home)
+    epochs = (genesis.first_epoch,)
+    peers = PeerDirectory(config, genesis, epochs, keys.node_id, keys.node_public).peers(epochs)
     assert [peer.name for peer in peers] == ["node1", "node2", "node3"]
     assert peers[0].node_key == genesis.validators[1].node_key
     assert [peer.port for peer in peers] == [21_001, 21_002, 21_003]
     text = (node.home / "potchain.toml").read_text(encoding="utf-8")
     (node.home / "potchain.toml").write_text(text.replace('"node2"', '"nod2"'), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"'nod2' is no validator of genesis \(did you mean 'node2'"):
-        peers_of(load_config(node.home, {}), genesis, me)
+        PeerDirectory(load_config(node.home, {}), genesis, epochs, keys.node_id, keys.node_public)
+
+
+def test_validators_of_the_near_epochs_may_connect_and_configured_peers_bring_their_keys(tmp_path: Path) -> None:
+    network = create_network(tmp_path / "net", local_hosts(3, 20_000), chain_id="t", accounts=0)
+    node = network.nodes[0]
+    genesis = parse_genesis(node.home.joinpath("genesis.json").read_bytes(), "genesis.json")
+    keys = load_validator_keys(node.home)
+    others = []
+    for place, name in enumerate(("watcher", "joiner")):
+        home = tmp_path / name
+        home.mkdir()
+        others.append(create_validator_keys(home).validator(name, bytes([9, place]) * 10))
+    watcher, joiner = others
+    entry = f"""
+[[peers]]
+name = "watcher"
+host = "10.0.0.9"
+port = 9
+node_key = "0x{watcher.node_key.hex()}"
+consensus_key = "0x{watcher.consensus_key.hex()}"
+"""
+    text = (node.home / "potchain.toml").read_text(encoding="utf-8")
+    (node.home / "potchain.toml").write_text(text + entry, encoding="utf-8")
+    config = load_config(node.home, {})
+    first = genesis.first_epoch
+    second = Epoch(1, 65, (*first.members[:2], joiner), first.parameters)
+    directory = PeerDirectory(config, genesis, (first,), keys.node_id, keys.node_public)
+    assert [(peer.name, peer.port) for peer in directory.peers((first,))] == [
+        ("node1", 21_001), ("node2", 21_002), ("watcher", 9)
+    ]  # fmt: skip
+    # Who left is still configured by name; who joins is let in, and called once its address is configured.
+    peers = directory.peers((first, second))
+    assert [(peer.name, peer.port) for peer in peers] == [
+        ("node1", 21_001), ("node2", 21_002), ("watcher", 9), ("joiner", 0)
+    ]  # fmt: skip
+    assert peers[-1].node_key == joiner.node_key
+    thief = msgspec.structs.replace(joiner, node_key=keys.node_public)
+    stolen = Epoch(1, 65, (*first.members[:2], thief), first.parameters)
+    assert "joiner" not in {peer.name for peer in directory.peers((first, stolen))}, "our own node key"
+    (node.home / "potchain.toml").write_text(text + entry.replace(watcher.node_key.hex(), "12"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="'watcher': node_key must be 0x and 64 hex digits"):
+        PeerDirectory(load_config(node.home, {}), genesis, (first,), keys.node_id, keys.node_public)
 
 
 def test_config_show_lists_every_value_with_its_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

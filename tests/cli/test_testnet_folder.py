@@ -35,7 +35,9 @@ def test_init_makes_everything_that_four_nodes_need(tmp_path: Path, capsys: pyte
     assert genesis.chain_id == "c"
     assert [node.url for node in network.nodes] == [f"http://127.0.0.1:{20_000 + index}" for index in range(4)]
     for node in network.nodes:
-        assert member_of(genesis, load_validator_keys(node.home)).name == node.name
+        member = member_of(genesis.first_epoch, load_validator_keys(node.home))
+        assert member is not None
+        assert member.name == node.name
         assert (node.home / "genesis.json").read_bytes() == (folder / "genesis.json").read_bytes()
         assert len(load_config(node.home, {}).peers) == 3
         assert mode(node.home / "potchain.toml") == 0o600
@@ -140,3 +142,11 @@ def test_a_damaged_list_of_processes_is_said_to_be_damaged(tmp_path: Path) -> No
     (tmp_path / "running.json").write_text("{")
     with pytest.raises(ConfigError, match="damaged"):
         running_nodes(tmp_path)
+
+
+def test_a_network_that_tolerates_no_fault_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for validators in (3, 4):
+        folder = str(tmp_path / str(validators))
+        options = ["--validators", str(validators), "--accounts", "0", "--base-port", "20000"]
+        assert cli.main(["testnet", "init", folder, *options]) == 0
+        assert ("no fault is tolerated" in capsys.readouterr().out) == (validators < 4)

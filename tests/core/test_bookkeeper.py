@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from core_network import make_genesis
+from double_votes import double_vote
 from ledger_chain import Chain, StoredChain
 
 from potchain.blocks import BlockCertificate
@@ -13,6 +15,7 @@ from potchain.driver.bookkeeper import Bookkeeper
 from potchain.errors import LedgerError
 from potchain.ledger import schema
 from potchain.ledger.database import open_database
+from potchain.ledger.evidence import FoundEvidence
 from potchain.ledger.migrate import upgrade
 
 WAIT_S = 20
@@ -123,3 +126,18 @@ def test_beyond_the_bound_history_goes_before_blocks(tmp_path: Path) -> None:
     desk.bookkeeper.close()
     assert desk.stored.reader.tip().height == 5
     desk.database.close()
+
+
+def test_evidence_is_written_with_the_blocks_and_without(desk: Desk) -> None:
+    genesis = make_genesis(validators=4)
+    pieces = [double_vote(genesis, 1, sequence) for sequence in (1, 2, 3)]
+    (block,) = desk.chain.grow_mixed(1)
+    for item in (FoundEvidence(pieces[0], 10), block, FoundEvidence(pieces[1], 11), FoundEvidence(pieces[0], 12)):
+        desk.bookkeeper.put(item)
+    desk.bookkeeper.start()
+    assert desk.applied.get(timeout=WAIT_S) == 1
+    desk.bookkeeper.put(FoundEvidence(pieces[2], 13))
+    desk.bookkeeper.close()
+    kept = desk.stored.reader.evidence_page(0, 10)
+    assert [(stored.evidence, stored.seen_ms) for stored in kept] == [(pieces[0], 10), (pieces[1], 11), (pieces[2], 13)]
+    assert desk.failures.empty()

@@ -1,11 +1,17 @@
 """Whom to ask for blocks and certificates, and when."""
 
-from potchain.primitives import NodeId
+import msgspec
+from core_network import make_genesis
+
 from potchain.replica.catching_up import REQUEST_TIMEOUT_NS, USELESS_NS, CatchUp
+from potchain.replica.epochs import KnownEpochs
 from potchain.replica.wire import CERTIFICATES_MAX, SYNC_BLOCKS_MAX, FetchBlocks, FetchCertificates, PeerProgress
 
-ME, A, B, STRANGER = (NodeId(bytes([number]) * 20) for number in range(4))
 FAR = 4
+GENESIS = make_genesis(validators=4, checkpoint_interval=FAR, log_window=2 * FAR)
+FOUR = GENESIS.first_epoch
+THREE = msgspec.structs.replace(FOUR, members=FOUR.members[:3])
+ME, A, B, STRANGER = FOUR.ids
 
 
 def at(height: int) -> PeerProgress:
@@ -13,7 +19,7 @@ def at(height: int) -> PeerProgress:
 
 
 def catch_up() -> CatchUp:
-    return CatchUp(ME, (ME, A, B), FAR)
+    return CatchUp(ME, KnownEpochs([THREE]))
 
 
 def test_far_behind_asks_at_once_and_near_only_when_stuck() -> None:
@@ -61,7 +67,7 @@ def test_a_peer_that_has_nothing_to_give_is_left_out_for_a_while() -> None:
 
 
 def test_one_liar_makes_nobody_behind() -> None:
-    four = CatchUp(ME, (ME, A, B, STRANGER), FAR)
+    four = CatchUp(ME, KnownEpochs([FOUR]))
     four.heard(A, at(2**64 - 1))
     assert (four.credible_height, four.is_behind(0)) == (0, False)
     four.heard(B, at(9))
@@ -92,12 +98,22 @@ def test_a_peer_that_is_gone_is_neither_asked_nor_waited_for() -> None:
     assert wanted[0] == B
 
 
-def test_strangers_and_own_echo_do_not_count() -> None:
-    each = catch_up()
-    each.heard(STRANGER, at(1_000))
-    assert each.best_height == 0
+def test_strangers_count_only_while_too_few_validators_are_heard_and_own_echo_never() -> None:
+    each = CatchUp(ME, KnownEpochs([THREE]))
     each.heard(ME, at(1_000))
     assert each.blocks_wanted(0, 0, stuck=True) is None
+    each.heard(STRANGER, at(1_000))
+    assert each.credible_height == 1_000, "who has none of the validators to ask follows whom he is connected with"
+    each.heard(A, at(7))
+    assert each.credible_height == 7
+
+
+def test_who_does_not_vote_follows_block_by_block() -> None:
+    each = CatchUp(STRANGER, KnownEpochs([THREE]))
+    each.heard(A, at(1))
+    assert each.blocks_wanted(0, 0, stuck=False) == (A, FetchBlocks(1, SYNC_BLOCKS_MAX))
+    each.answered(A, 1, useful=True)
+    assert each.blocks_wanted(1, 1, stuck=False) is None
 
 
 def test_only_peers_that_have_what_is_lacking_are_asked() -> None:

@@ -7,14 +7,16 @@ import pytest
 from core_network import key, make_genesis
 
 from potchain.blocks import BLOCK_VOTE, BlockCertificate, verify_block_certificate, vote_bytes
-from potchain.consensus.interface import ConsensusMessage
+from potchain.consensus.interface import ConsensusMessage, Misbehaviour
 from potchain.consensus.quorum import Quorum
 from potchain.primitives import Digest
 from potchain.replica.certifying import Certifier, Divergence
+from potchain.replica.epochs import KnownEpochs
 
-GENESIS = make_genesis(validators=4)
-EPOCH = GENESIS.first_epoch
 WINDOW = 8
+GENESIS = make_genesis(validators=4, checkpoint_interval=WINDOW // 2, log_window=WINDOW)
+EPOCH = GENESIS.first_epoch
+EPOCHS = KnownEpochs([EPOCH])
 
 
 def hash_of(height: int, salt: str = "") -> Digest:
@@ -30,7 +32,7 @@ def vote(member: int, height: int, salt: str = "") -> ConsensusMessage:
 
 
 def certificate_of(height: int, salt: str = "") -> BlockCertificate:
-    certifier = Certifier(EPOCH, 1_000, 0)
+    certifier = Certifier(EPOCHS, height - 1)
     certifier.block_executed(height, hash_of(height, salt))
     found = [certifier.vote(vote(member, height, salt)) for member in range(3)][2]
     assert isinstance(found, BlockCertificate)
@@ -38,7 +40,7 @@ def certificate_of(height: int, salt: str = "") -> BlockCertificate:
 
 
 def certifier_at(certified: int = 0) -> Certifier:
-    return Certifier(EPOCH, WINDOW, certified)
+    return Certifier(EPOCHS, certified)
 
 
 def test_the_quorums_last_vote_makes_a_certificate_and_further_ones_nothing() -> None:
@@ -65,13 +67,13 @@ def test_a_repeated_vote_counts_once_and_a_second_one_is_refused() -> None:
     certifier.block_executed(1, hash_of(1))
     for _ in range(4):
         assert certifier.vote(vote(0, 1)) is None
-    assert certifier.vote(vote(0, 1, "other")) == "second block vote for one height"
+    assert certifier.vote(vote(0, 1, "other")) == Misbehaviour(vote(0, 1), vote(0, 1, "other"))
     assert certifier.sizes()["block_votes"] == 1
 
 
 def test_a_strangers_vote_is_refused() -> None:
     stranger = msgspec.structs.replace(vote(0, 1), sender=bytes(20))
-    assert certifier_at().vote(stranger) == "block vote by a stranger"
+    assert certifier_at().vote(stranger) == "block vote for height 1 by a stranger to its epoch"
 
 
 def test_a_quorum_for_another_hash_is_a_divergence_and_fewer_are_not() -> None:

@@ -410,7 +410,8 @@ def test_two_applications_with_one_kind_or_event_or_record_are_refused() -> None
 def test_kinds_and_events_are_known_by_name() -> None:
     executor = Executor(make_genesis(), (AccountsApplication(), Notes()))
     assert list(executor.types.kinds) == ["Transfer", "Note"]
-    assert list(executor.event_types) == ["Transferred", "Noted", "Ended"]
+    core = ["EpochPlanned", "EpochEnded", "EndBlockFailed"]
+    assert list(executor.event_types) == [*core, "Transferred", "Noted", "Ended"]
     assert executor.types.genesis_hash == executor.genesis.hash
 
 

@@ -381,19 +381,38 @@ def test_checkpoints_bound_what_is_kept() -> None:
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_dead_primary_leaves_the_others_waiting_and_saying_so() -> None:
+def test_the_others_leave_a_dead_primary_and_it_finds_its_way_back() -> None:
     cluster = Cluster()
     cluster.settle()
     cluster.crash(cluster.primary)
     cluster.submit(1, cluster.transfer("alice", 0))
-    cluster.advance(10_000)
-    for node in cluster.live:
-        assert node.replica.has_work
-        assert node.replica.tip.height == 0
-        assert node.replica.engine.status().primary == cluster.epoch.primary(0)
-    assert not frames_of(cluster, [ConsensusMessage])
+    cluster.advance(1_900)
+    assert all(node.replica.has_work and node.replica.tip.height == 0 for node in cluster.live)
+    cluster.advance(1_200)
+    assert {node.replica.engine.status().view for node in cluster.live} == {1}
+    cluster.assert_agreement(1)
     cluster.start(cluster.primary)
+    cluster.submit(cluster.primary, cluster.transfer("alice", 1))
     cluster.advance(3_000)
+    cluster.assert_agreement(2)
+    assert {node.replica.engine.status().view for node in cluster.live} == {1}
+
+
+def test_with_two_of_four_gone_the_others_wait_and_say_so() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    cluster.crash(cluster.primary)
+    cluster.crash(3)
+    cluster.submit(1, cluster.transfer("alice", 0))
+    cluster.advance(20_000)
+    for node in cluster.live:
+        status = node.replica.engine.status()
+        assert (node.replica.tip.height, node.replica.has_work) == (0, True)
+        assert (status.view, status.mode) == (1, "view change"), "without a quorum nobody goes on alone"
+        assert status.view_change is not None
+        assert status.view_change.missing == {"view-change": ["v0", "v3"]}
+    cluster.start(3)
+    cluster.advance(6_000)
     cluster.assert_agreement(1)
 
 

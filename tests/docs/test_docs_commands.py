@@ -16,7 +16,7 @@ PAGES = [
     *sorted((ROOT / "docs" / "how-to").glob("*.md")),
     ROOT / "docs" / "reference" / "configuration.md",
 ]
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
 OTHERS = {".", "export", "sed", "kill", "sqlite3", "curl", "pip", "python"}
 """Other programs that the pages use; they must be ones that a reader has, or is told to install."""
@@ -45,9 +45,9 @@ def check_potchain(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     command: click.Command = potchain
     context = click.Context(command, info_name="potchain")
     while isinstance(command, click.Group):
-        inner = command.get_command(context, words[0])
-        assert inner is not None, f"no command {words[0]!r}"
-        command, words = inner, words[1:]
+        _, inner, words = command.resolve_command(context, words)
+        assert inner is not None, words
+        command = inner
         context = click.Context(command, info_name=command.name, parent=context)
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):

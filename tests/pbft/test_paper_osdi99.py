@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from pbft_cluster import FACTORY, GENESIS_HASH, Cluster, digest_of, make_epoch, make_proposal, sign, test_key
+from pbft_cluster import Cluster
+from pbft_members import FACTORY, GENESIS_HASH, digest_of, make_epoch, make_proposal, sign, test_key
 
 from potchain.blocks import BlockCertificate, Proposal
 from potchain.codec import decode, encode
@@ -24,6 +25,7 @@ from potchain.consensus.interface import (
     ProposalBuilt,
     ProposalChecked,
     Send,
+    SetTimer,
     Started,
 )
 from potchain.primitives import Digest, NodeId
@@ -31,6 +33,7 @@ from potchain_pbft import PbftEngine, PbftOptions
 from potchain_pbft.messages import CommitCertificate, PreparedCertificate
 
 EPOCH = make_epoch(4, in_flight_max=3, checkpoint_interval=4, log_window=8)
+TIMEOUT_NS = 2_000_000_000
 
 
 class Replica:
@@ -153,7 +156,6 @@ def test_the_first_digest_has_the_slot_even_when_it_is_refused() -> None:
     ("message", "reason"),
     [
         (pre_prepare(FIRST, sender=2), "not the primary"),
-        (pre_prepare(make_proposal(EPOCH, 1, view=1), sender=1, view=1), "has not begun"),
         (pre_prepare(FIRST, view=9), "view 9"),
         (pre_prepare(make_proposal(EPOCH, 9)), "not in (0, 8]"),
         (msgspec.structs.replace(pre_prepare(FIRST), epoch=1), "epoch 1"),
@@ -172,6 +174,16 @@ def test_the_first_digest_has_the_slot_even_when_it_is_refused() -> None:
 def test_backup_refuses_a_pre_prepare_that_does_not_fit(message: ConsensusMessage, reason: str) -> None:
     """Signatures and digest are right, it is in view v, n is between the water marks. Section 4.2."""
     assert reason in discarded(Replica(3).receive(message))
+
+
+def test_a_pre_prepare_of_a_view_that_has_not_begun_is_kept_once_and_not_voted_for() -> None:
+    """Pre-prepares of v + 1 count once its new view is accepted; nothing is voted for before. Section 4.4."""
+    backup = Replica(3)
+    early = pre_prepare(make_proposal(EPOCH, 1, view=1), sender=1, view=1)
+    assert backup.receive(early) == Effects()
+    assert "has not begun" in discarded(backup.receive(early))
+    second = pre_prepare(make_proposal(EPOCH, 1, view=1, salt=1), sender=1, view=1)
+    assert backup.receive(second).report == (Misbehaviour(early, second),)
 
 
 def test_proposals_of_another_network_or_nobody_are_refused() -> None:
@@ -217,7 +229,8 @@ def test_prepares_are_accepted_before_the_pre_prepare() -> None:
     """Replicas accept prepares given signature, view and water marks; the pre-prepare may come later. Section 4.2."""
     backup = Replica(1)
     assert backup.vote(2, "prepare", FIRST) == Effects()
-    assert backup.vote(3, "prepare", FIRST) == Effects()
+    # Votes of a weak quorum: somebody correct has accepted it, so from now on it must be decided in time.
+    assert backup.vote(3, "prepare", FIRST) == Effects(timers=(SetTimer("agreement", TIMEOUT_NS),))
     effects = backup.accept(FIRST)
     assert sent(effects) == ["prepare", "commit"]
     assert [record.kind for record in effects.persist] == ["accepted", "prepared"]
@@ -243,7 +256,8 @@ def test_prepares_of_different_views_do_not_add_up() -> None:
     backup.accept(FIRST)
     assert "primary" in discarded(backup.vote(2, "prepare", FIRST, view=2))
     assert backup.vote(2, "prepare", FIRST, view=1) == Effects()
-    assert backup.vote(3, "prepare", FIRST, view=2) == Effects()
+    # Two members vote above view 0, so one correct one does: its new view exists, and is asked for.
+    assert backup.vote(3, "prepare", FIRST, view=2) == Effects(timers=(SetTimer("ask-view", 1_000_000_000),))
     assert backup.vote(1, "prepare", FIRST) == Effects()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from pbft_cluster import FACTORY, GENESIS_HASH, Cluster, digest_of, make_epoch, make_proposal, sign, test_key
+from pbft_cluster import Cluster
+from pbft_members import FACTORY, GENESIS_HASH, digest_of, make_epoch, make_proposal, sign, test_key
 
 from potchain.blocks import OrderCertificate
 from potchain.codec import encode
@@ -108,8 +109,8 @@ def test_engines_make_certificates_of_exactly_a_quorum(nodes: int) -> None:
 
 def test_the_normal_case_nests_no_signatures() -> None:
     good = sign(0, "pre-prepare", 0, 7, DIGEST, encode(PROPOSAL))
-    assert FACTORY.signed_parts(good, GENESIS_HASH) == ()
-    assert FACTORY.signed_parts(sign(1, "commit", 0, 7, DIGEST), GENESIS_HASH) == ()
+    assert FACTORY.signed_parts(good, GENESIS_HASH, EPOCH) == ()
+    assert FACTORY.signed_parts(sign(1, "commit", 0, 7, DIGEST), GENESIS_HASH, EPOCH) == ()
 
 
 @pytest.mark.parametrize(
@@ -118,4 +119,4 @@ def test_the_normal_case_nests_no_signatures() -> None:
 )
 def test_bodies_of_another_kind_have_no_parts(kind: str, body: bytes) -> None:
     with pytest.raises(CodecError):
-        FACTORY.signed_parts(sign(0, kind, 0, 7, DIGEST, body), GENESIS_HASH)
+        FACTORY.signed_parts(sign(0, kind, 0, 7, DIGEST, body), GENESIS_HASH, EPOCH)

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pbft_cluster import FACTORY, Cluster, digest_of, make_epoch, make_proposal, sign, test_key
+from pbft_cluster import Cluster
+from pbft_members import FACTORY, digest_of, make_epoch, make_proposal, sign, test_key
 
-from potchain.blocks import OrderCertificate
+from potchain.blocks import BlockCertificate
 from potchain.codec import encode
 from potchain.consensus.interface import (
     BuildProposal,
@@ -31,9 +32,11 @@ from potchain.consensus.interface import (
     TimerFired,
     WorkWaiting,
 )
+from potchain.primitives import NodeId
 from potchain_pbft import PbftOptions, consensus_engines
 from potchain_pbft.checkpoints import CERTIFIED_AHEAD_MAX, Checkpoints
 from potchain_pbft.log import CHECKS_MAX, VIEWS_AHEAD_MAX
+from potchain_pbft.messages import order_certificate
 
 
 def reason(effects: Effects) -> str:
@@ -81,8 +84,8 @@ def test_the_same_boot_and_events_give_the_same_bytes() -> None:
         assert host.booted is not None
         assert host.engine is not None
         again = FACTORY.create(host.booted, host.cluster.options)
-        for number, (event, effects) in enumerate(zip(host.events, host.effects, strict=True), start=1):
-            replayed = again.step(event, number)
+        for event, now_ns, effects in zip(host.events, host.times_ns, host.effects, strict=True):
+            replayed = again.step(event, now_ns)
             assert msgspec.msgpack.encode(replayed) == msgspec.msgpack.encode(effects)
         assert again.dump() == host.engine.dump()
 
@@ -144,6 +147,25 @@ def test_nothing_that_a_peer_sends_raises_or_grows_without_bound(events: list, i
     json.loads(host.engine.dump())
 
 
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (sign(2, "gossip", 0, 1, bytes(32)), "unknown kind 'gossip'"),
+        (sign(7, "commit", 0, 1, bytes(32)), "not a member of the epoch"),
+        (sign(7, "view-change", 1, 0, bytes(32)), "not a member of the epoch"),
+    ],
+)
+def test_what_no_member_would_send_is_blamed_even_if_a_host_lets_it_through(
+    message: ConsensusMessage, why: str
+) -> None:
+    cluster = Cluster()
+    cluster.start()
+    engine = cluster.hosts[1].engine
+    assert engine is not None
+    effects = engine.step(MessageReceived(message), 0)
+    assert effects.report == (Discard(NodeId(message.sender), message.kind, why, blame=True),)
+
+
 def test_a_flood_of_one_member_stays_in_its_own_slots() -> None:
     cluster = Cluster(4, checkpoint_interval=2, log_window=4)
     cluster.start()
@@ -158,12 +180,14 @@ def test_a_flood_of_one_member_stays_in_its_own_slots() -> None:
 
 
 def test_certified_checkpoints_that_run_ahead_are_bounded() -> None:
-    checkpoints = Checkpoints(2, 0, 0)
+    checkpoints = Checkpoints(2, 0, 0, None)
     for height in range(1, 4 * CERTIFIED_AHEAD_MAX):
-        checkpoints.certified(height)
+        checkpoints.certified(BlockCertificate(0, height, bytes(32), ()))
     assert len(checkpoints) == CERTIFIED_AHEAD_MAX
     checkpoints.executed(4 * CERTIFIED_AHEAD_MAX)
     assert checkpoints.stable == 4 * CERTIFIED_AHEAD_MAX - 2
+    assert checkpoints.certificate is not None
+    assert checkpoints.certificate.height == checkpoints.stable
     assert len(checkpoints) == 0
 
 
@@ -180,6 +204,10 @@ def test_a_refused_proposal_is_checked_again_a_bounded_number_of_times() -> None
             checks += 1
             host.answer_check("no bodies")
     assert checks == CHECKS_MAX
+
+
+VERIFIED = order_certificate(0, ())
+"""A certificate of view 0; hosts verify before an engine sees one."""
 
 
 # --- observers, catch-up, late answers ------------------------------------------------------------------------------
@@ -202,8 +230,7 @@ def test_catch_up_goes_beyond_the_window_in_order_only() -> None:
     def certificate(sequence: int) -> Effects:
         proposal = make_proposal(cluster.epoch, sequence)
         assert host.engine is not None
-        verified = OrderCertificate("pbft", 1, b"")
-        return host.engine.step(CertificateReceived(sequence, digest_of(proposal), verified, proposal), 0)
+        return host.engine.step(CertificateReceived(sequence, digest_of(proposal), VERIFIED, proposal), 0)
 
     assert isinstance(certificate(5).report[0], Note)
     assert [len(certificate(sequence).decide) for sequence in (1, 2, 4, 3, 5, 6)] == [1] * 6
@@ -241,7 +268,7 @@ def test_a_proposal_that_is_built_too_late_is_not_used() -> None:
     engine = cluster.hosts[0].engine
     assert engine is not None
     proposal = make_proposal(cluster.epoch, 1)
-    decided = engine.step(CertificateReceived(1, digest_of(proposal), OrderCertificate("pbft", 1, b""), proposal), 0)
+    decided = engine.step(CertificateReceived(1, digest_of(proposal), VERIFIED, proposal), 0)
     assert decided.ask == (BuildProposal(2, 0),)
     effects = engine.step(ProposalBuilt(proposal, 0), 0)
     assert effects == Effects(report=effects.report)
@@ -261,8 +288,10 @@ def test_a_refusal_of_what_the_others_committed_asks_for_it() -> None:
     host.answer_check("clock")
     assert host.fetches == [FetchProposal(1, digest_of(make_proposal(cluster.epoch, 1)))]
     host.certificate_from(cluster.hosts[0], 1)
-    assert host.timers == {}
+    assert "fetch" not in host.timers
     cluster.check_agreement(1)
+    host.fire("agreement")
+    assert host.timers == {}, "nothing is in flight, so nothing is waited for"
 
 
 def test_a_slow_check_of_what_the_others_committed_decides_without_a_vote() -> None:

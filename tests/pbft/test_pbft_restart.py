@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pbft_cluster import FACTORY, GENESIS_HASH, Cluster, Disk, Packet, digest_of, make_proposal, sign
+from pbft_cluster import Cluster, Packet
+from pbft_host import Disk
+from pbft_members import FACTORY, GENESIS_HASH, digest_of, make_proposal, sign
 
 from potchain.consensus.interface import Boot, BuildProposal, CheckProposal, Misbehaviour, Record, Send, Started
 from potchain.errors import CodecError

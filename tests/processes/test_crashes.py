@@ -77,15 +77,15 @@ def test_what_a_client_was_told_is_durable_survives_a_kill_in_the_middle_of_load
         assert int(account["balance"]) == BALANCE - spent.get(key.address, 0) + earned
 
 
-def test_a_dead_primary_stops_the_network_and_status_says_so(live: LiveNetwork) -> None:
+def test_two_dead_nodes_stop_the_network_and_status_says_so(live: LiveNetwork) -> None:
     live.pay(1, 3)
-    live.kill(0)
-    problem = live.refusal(1, live.transfer(), wait="final", timeout_s=4)
+    live.kill(0, 3)
+    problem = live.refusal(1, live.transfer(), wait="final", timeout_s=6)
     assert (problem.status, problem.code) == (504, "timeout")
     status = live.get(1, "/v1/status")
-    assert "primary node0 (not connected)" in status["stalled"]
-    assert live.get(1, "/v1/consensus")["waiting_for"] == "a proposal from primary node0 (not connected)"
-    live.start(0)  # and it goes on where it stood, the transaction included
+    assert "node0 (not connected)" in status["stalled"]
+    assert "node3 (not connected)" in live.get(1, "/v1/consensus")["waiting_for"]
+    live.start(0)  # and it goes on, the transaction included
     height = status["height"] + 1
     assert live.wait_final(1, height)["stalled"] is None
 
@@ -168,21 +168,3 @@ def test_a_node_that_is_gone_is_a_clear_error(idle: LiveNetwork) -> None:
     with pytest.raises(ClientError, match="no node answers") as caught:
         idle.get(0, "/v1/status")
     assert caught.value.status == 0
-
-
-def test_a_node_that_lost_its_vote_log_observes_for_good(live: LiveNetwork) -> None:
-    live.pay(0, 2)
-    live.wait_final(3, live.get(0, "/v1/status")["certified_height"])
-    live.kill(3)
-    for path in live.home(3).glob("votes.sqlite*"):
-        path.unlink()
-    log = live.network.nodes[3].log
-    for start in (1, 2):  # a supervisor's second start must not take the protection away
-        live.start(3)
-        assert log.read_text().count("this node observes and does not vote") == start
-        height = live.get(0, "/v1/status")["certified_height"]
-        live.pay(0, 2, sender=start)
-        live.wait_final(3, height + 1)
-        live.kill(3)
-    with sqlite3.connect(live.home(3) / "votes.sqlite") as database:
-        assert database.execute("SELECT count(*) FROM vote_messages").fetchone() == (0,)

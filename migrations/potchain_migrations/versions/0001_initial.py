@@ -35,7 +35,7 @@ def downgrade() -> None:
         op.execute(f"DROP VIEW {name}")
     for name in (
         "projection_progress", "events", "account_transactions", "transaction_ids", "transactions", "accounts",
-        "state_records", "block_certificates", "blocks", "epochs", "chain",
+        "state_records", "evidence", "block_certificates", "blocks", "epochs", "chain",
     ):  # fmt: skip
         op.drop_table(name)
 
@@ -101,6 +101,19 @@ def _create_blocks() -> None:
         _bytes("checksum", 32),
         _bytes("data"),
         sa.PrimaryKeyConstraint("height"),
+    )
+    op.create_table(
+        "evidence",
+        _big("number"),
+        _bytes("id", 32),
+        _bytes("slot", 32),
+        _bytes("accused", 20),
+        _big("epoch"),
+        _big("seen_ms"),
+        _bytes("data"),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("id", name="evidence_id"),
+        sa.UniqueConstraint("slot", name="evidence_slot"),
     )
 
 
@@ -210,7 +223,10 @@ def _create_votes() -> None:
         _big("block_vote_high"),
         _big("epoch_high"),
         _big("view_high"),
-        _big("observes"),
+        _big("doubtful"),
+        _big("learner_height"),
+        _big("learner_epoch"),
+        _big("learner_view"),
         _big("checksum"),
         sa.PrimaryKeyConstraint("log"),
         sa.UniqueConstraint("genesis_hash", name="vote_marks_genesis_hash"),

@@ -1,0 +1,134 @@
+"""What a replica does as time passes: tells where it is, asks for what it lacks, sends again what got lost.
+
+Host rule (h). Every second, and on every connection, peers hear of this node's progress; without progress of its own it
+sends its own messages again and asks for blocks, certificates and proposals. A node that is no validator of the current
+epoch follows in this way alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from potchain.primitives import NS_PER_MS, NS_PER_S, NodeId
+from potchain.replica import wire
+from potchain.replica.actions import Now, Transmit
+from potchain.replica.rooms import Rooms
+
+TICK_NS = NS_PER_S
+"""How often a node without progress re-sends and asks (host rule (h))."""
+
+
+class Upkeep:
+    """Re-sending, asking and telling, over the rooms of one replica."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.progress_ns = 0
+        """Monotonic time of the last executed block or certificate, or of the last look at an idle node."""
+        self._me = rooms.me
+        self._epochs = rooms.epochs
+        self._pool = rooms.pool
+        self._outbox = rooms.outbox
+        self._timers = rooms.timers
+        self._own = rooms.own
+        self._host = rooms.host
+        self._certifier = rooms.certifier
+        self._catch_up = rooms.catch_up
+        self._neglect = rooms.neglect
+        self._desk = rooms.desk
+        self._chain = rooms.chain
+        self._exchange = rooms.exchange
+        self._returning = rooms.returning
+        self._connected: dict[NodeId, None] = {}
+
+    @property
+    def connected(self) -> Sequence[NodeId]:
+        """Peers that are connected now."""
+        return tuple(self._connected)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something should be moving: a proposable transaction, an epoch that ends, a sequence in flight, a
+        view change, a block to certify."""
+        engine = self._host.engine.status()
+        return (
+            self._pool.proposable()[0] > 0
+            or self._epochs.pending is not None
+            or self._certifier.certified < self._chain.tip.height
+            or bool(engine.in_flight)
+            or engine.view_change is not None
+        )
+
+    def begin(self, now: Now) -> None:
+        """Start ticking."""
+        self.progress_ns = now.monotonic_ns
+        self._timers.start("tick", now.monotonic_ns, TICK_NS)
+
+    def peer_connected(self, peer: NodeId, now: Now) -> None:
+        """Tell a new peer where this node is, and what it may have missed."""
+        self._connected[peer] = None
+        self._outbox.then(Transmit(peer, self._progress(now)))
+        self._returning.peer_connected(peer)
+        self._own.resend(peer, self._certifier.certified)
+
+    def peer_gone(self, peer: NodeId, now: Now) -> None:
+        """A peer is disconnected."""
+        self._connected.pop(peer, None)
+        self._returning.peer_gone(peer, now)
+        self._catch_up.gone(peer)
+
+    def ask_for_blocks(self, now: Now, *, stuck: bool) -> None:
+        """Ask a peer for blocks if this node is behind. What comes after its epoch it cannot check yet."""
+        last = self._epochs.last_height
+        if last is not None and self._chain.gap > last:
+            return
+        wanted = self._catch_up.blocks_wanted(self._chain.gap - 1, now.monotonic_ns, stuck=stuck)
+        if wanted is not None:
+            self._outbox.then(Transmit(*wanted))
+
+    def tick(self, now: Now) -> None:
+        """Once a second."""
+        now_ns = now.monotonic_ns
+        self._timers.start("tick", now_ns, TICK_NS)
+        self._outbox.flush()
+        # Our clock may be ahead of the network's by the bound that proposals are checked with, not by more.
+        latest_ms = now.unix_ms - self._epochs.current.parameters.clock_bound_ms
+        self._pool.expire(now_ns, max(self._chain.tip.block_time_ms, latest_ms))
+        self._outbox.forget(self._pool.drain_forgotten())
+        # To every peer and not to validators only: who is none yet, or none any more, follows by it.
+        for peer in self._connected:
+            self._outbox.then(Transmit(peer, self._progress(now)))
+        self._returning.tick(tuple(self._connected), now)
+        behind = self._catch_up.credible_height > self._chain.tip.height
+        if not self.has_work and not behind:
+            self.progress_ns = now_ns
+        elif now_ns - self.progress_ns >= TICK_NS:
+            self._own.resend(None, self._certifier.certified)
+            self.ask_for_blocks(now, stuck=True)
+            self._exchange.fetch_again(self._catch_up.credible_height)
+        wanted = self._catch_up.certificates_wanted(self._certifier.certified, self._chain.applied.height, now_ns)
+        if wanted is not None:
+            self._outbox.then(Transmit(*wanted))
+        self._forward_waiting(now)
+        # What its pool holds as proposable may be executed elsewhere already.
+        self._neglect.paused = self._catch_up.active or self._catch_up.is_behind(self._chain.tip.height)
+        self._host.report_work(now)
+
+    def _progress(self, now: Now) -> wire.PeerProgress:
+        low = self._host.engine.status().low_water_mark
+        return self._returning.progress(self._chain.applied.height, self._certifier.certified, low, now)
+
+    def _forward_waiting(self, now: Now) -> None:
+        """Half a view timeout without being proposed: make sure that the primary has it (design, timers (b)).
+
+        From a view timeout on, and in a view change, everyone gets it: who does not know that work waits would never
+        join those who leave an idle primary.
+        """
+        engine = self._host.engine.status()
+        half_ns = self._epochs.current.parameters.view_timeout_ms * NS_PER_MS // 2
+        everyone = engine.view_change is not None or bool(self._desk.waiting_since(now, 2 * half_ns))
+        if not everyone and engine.primary == self._me:
+            return
+        waiting = self._desk.waiting_since(now, half_ns)
+        if waiting:
+            to = None if everyone else engine.primary
+            self._outbox.then(Transmit(to, wire.Gossip(tuple(each.raw for each in waiting))))

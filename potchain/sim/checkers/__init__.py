@@ -1,0 +1,54 @@
+"""The promises of the system, one class each; a simulated run ends at the first one that is broken.
+
+    chain       agreement, equal roots, total order
+    ledger      validity, exactly-once, conservation of money: an own small model of accounts
+    votes       one signature for a slot, durable before sent
+    bounds      bounded buffers
+    clients     what the API accepted is not lost
+    liveness    progress once faults have stopped
+
+Checkers trust nothing that they check: what a block did is worked out again from its bodies by `ledger`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from potchain.sim.checkers.bounds import BoundedBuffers
+from potchain.sim.checkers.chain import Agreement, EqualRoots, TotalOrder
+from potchain.sim.checkers.clients import AcceptedIsKept
+from potchain.sim.checkers.ledger import Conservation, ExactlyOnce, Validity
+from potchain.sim.checkers.liveness import Liveness, liveness_bound_ns
+from potchain.sim.checkers.votes import DurableBeforeSent, OneSignaturePerSlot
+from potchain.sim.observation import Checker
+from potchain.sim.plan import Plan
+
+SAFETY: tuple[Callable[[], Checker], ...] = (
+    EqualRoots, Agreement, TotalOrder, Validity, ExactlyOnce, Conservation, OneSignaturePerSlot, DurableBeforeSent,
+    BoundedBuffers, AcceptedIsKept,
+)  # fmt: skip
+"""What holds at every moment, in the order in which the checkers look."""
+
+PROMISES = (*(checker().name for checker in SAFETY), Liveness.name, "exception", "halt", "api")
+"""Names of the promises, as they stand in `Violation.checker`; the last three are the cluster's own: nothing raises, no
+honest node stops by itself, no request is answered with an internal error."""
+
+
+def safety_checkers() -> list[Checker]:
+    """Fresh checkers of everything that must hold at every moment."""
+    return [make() for make in SAFETY]
+
+
+def standard_checkers(plan: Plan) -> list[Checker]:
+    """Fresh checkers for a run of this plan: safety always, liveness when the plan heals."""
+    checkers = safety_checkers()
+    if plan.heal_ns is not None:
+        checkers.append(Liveness())
+    return checkers
+
+
+__all__ = [
+    "PROMISES", "SAFETY", "AcceptedIsKept", "Agreement", "BoundedBuffers", "Conservation", "DurableBeforeSent",
+    "EqualRoots", "ExactlyOnce", "Liveness", "OneSignaturePerSlot", "TotalOrder", "Validity", "liveness_bound_ns",
+    "safety_checkers", "standard_checkers",
+]  # fmt: skip

@@ -1,0 +1,47 @@
+"""What stands between a Byzantine node and the network: the contract, and what an attacker has to work with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from potchain.consensus.interface import EngineFactory
+from potchain.crypto import SigningKey
+from potchain.genesis import Genesis
+from potchain.primitives import NodeId
+from potchain.replica import wire
+
+
+class Middleware(Protocol):
+    """What a Byzantine node's frames pass through. The node itself is the shipping one and knows nothing of it."""
+
+    def outgoing(self, to: NodeId, frame: wire.Frame, now_ns: int) -> Iterable[tuple[NodeId, wire.Frame | bytes]]:
+        """What is sent instead of this frame, once for each of its receivers; nothing, to swallow it.
+
+        Bytes go on the wire as they are, whether or not they are a frame.
+        """
+        ...
+
+    def incoming(self, sender: NodeId, frame: wire.Frame, now_ns: int) -> Iterable[wire.Frame]:
+        """What the node gets instead of this frame."""
+        ...
+
+
+class Attacker(msgspec.Struct, frozen=True, kw_only=True):
+    """What middleware has to work with."""
+
+    index: int
+    key: SigningKey
+    """The node's consensus key: it can sign anything."""
+    node_id: NodeId
+    genesis: Genesis
+    engine: EngineFactory
+    rng: random.Random
+    """Its own generator: draw from no other."""
+    peers: tuple[NodeId, ...]
+    """All other identities."""
+    inject: Callable[[NodeId, wire.Frame], None]
+    """Send a frame of its own making, past `outgoing`."""
