@@ -1,25 +1,24 @@
 """The genesis of a network: who validates, who owns what, and the parameters everyone must agree on.
 
-The file is JSON for people; the genesis hash is over canonical bytes, so white space and key order do not matter.
-Loading names every fault at once.
+The genesis hash is over canonical bytes; the JSON form for people is in `potchain.genesis_file`. A `RecoveredGenesis`
+carries on a network that stopped for good: it begins at a height above 0, with the state of the block there.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
-import msgspec
 from coincurve import PublicKey
 
+from potchain.blocks import BlockCertificate, BlockHeader, EpochLink, block_hash
 from potchain.codec import Canonical, encode
-from potchain.crypto import checksum_address, digest_of, node_id_of, parse_address, parse_public_key
-from potchain.errors import GenesisError, InvalidProof
-from potchain.primitives import UINT256_MAX, Address, Digest, NodeId, Uint64, Uint256, uint, uint256
+from potchain.crypto import digest_of, node_id_of, parse_public_key
+from potchain.errors import InvalidProof
+from potchain.primitives import ZERO_DIGEST, Address, Bytes32, Digest, NodeId, Signature65, Uint64, Uint256
 
 GENESIS_TAG = b"potchain.genesis.1"
+RECOVERED_TAG = b"potchain.genesis.recovered.1"
 EPOCH_TAG = b"potchain.epoch.1"
 CHAIN_ID_LENGTH_MAX = 64
 VALIDATORS_MAX = 1_000
@@ -137,8 +136,115 @@ class Genesis(Canonical, frozen=True, dict=True):
 
     @cached_property
     def first_epoch(self) -> Epoch:
-        """Epoch 0."""
+        """Epoch 0; a recovered network goes on with the number after the last."""
         return Epoch(number=0, first_sequence=1, members=self.validators, parameters=self.parameters)
+
+    @property
+    def height(self) -> int:
+        """Height of the genesis block, which nobody decided: 0, or the one at which a recovered network goes on."""
+        return 0
+
+    @property
+    def parent_hash(self) -> Digest:
+        """What the genesis block names as its parent."""
+        return ZERO_DIGEST
+
+
+class Predecessor(Canonical, frozen=True, dict=True):
+    """The network that a recovered one carries on, with the proof of its last block; see `potchain.recovery`."""
+
+    genesis_hash: Bytes32
+    first_epoch: Epoch
+    """What its own genesis begins with."""
+    links: tuple[EpochLink, ...]
+    """For each of its epochs after the first: the boundary header, its certificate and the epoch it names."""
+    header: BlockHeader
+    """Its last certified block."""
+    certificate: BlockCertificate
+
+    @property
+    def hash(self) -> Digest:
+        """Its genesis hash: what `potchain.proofs` follows from."""
+        return Digest(self.genesis_hash)
+
+    @property
+    def last_epoch_digest(self) -> Digest:
+        """Digest of the epoch in which it stopped, whose operators sign."""
+        if self.links:
+            return digest_of(EPOCH_TAG, self.links[-1].next_epoch)
+        return epoch_digest(self.first_epoch)
+
+
+class OperatorSignature(Canonical, frozen=True):
+    """One operator's consent to a recovery."""
+
+    operator: Address
+    signature: Signature65
+    """Over the EIP-712 digest of `potchain.recovery.signing_digest`."""
+
+
+class Recovery(Canonical, frozen=True):
+    """What a recovered genesis has in place of initial balances."""
+
+    epoch: Uint64
+    """Number of its first epoch."""
+    state_root: Bytes32
+    """Of the genesis block: the predecessor's last state with the new epoch in it."""
+    predecessor: Predecessor
+    signatures: tuple[OperatorSignature, ...]
+    """Distinct operators, sorted by address."""
+
+
+class _RecoveredSubject(Canonical, frozen=True):
+    chain_id: str
+    timestamp_ms: Uint64
+    validators: tuple[Validator, ...]
+    parameters: Parameters
+    epoch: Uint64
+    state_root: Bytes32
+    old_genesis_hash: Bytes32
+    old_epoch: Bytes32
+    old_block_hash: Bytes32
+    height: Uint64
+
+
+class RecoveredGenesis(Genesis, frozen=True, dict=True):
+    """The beginning of a network that carries on an earlier one. `accounts` is empty: the state is taken over."""
+
+    recovery: Recovery
+
+    @cached_property
+    def hash(self) -> Digest:
+        """Covers all that is agreed and no signature: whoever signed, it is the same network."""
+        before = self.recovery.predecessor
+        subject = _RecoveredSubject(
+            chain_id=self.chain_id,
+            timestamp_ms=self.timestamp_ms,
+            validators=self.validators,
+            parameters=self.parameters,
+            epoch=self.recovery.epoch,
+            state_root=self.recovery.state_root,
+            old_genesis_hash=before.genesis_hash,
+            old_epoch=before.last_epoch_digest,
+            old_block_hash=self.parent_hash,
+            height=self.height,
+        )
+        return digest_of(RECOVERED_TAG, encode(subject))
+
+    @cached_property
+    def first_epoch(self) -> Epoch:
+        """Its validators from the height after the genesis block on."""
+        return Epoch(self.recovery.epoch, self.height + 1, self.validators, self.parameters)
+
+    @property
+    def height(self) -> int:
+        """Height of the predecessor's last certified block, in whose place the genesis block stands."""
+        return self.recovery.predecessor.header.height
+
+    @cached_property
+    def parent_hash(self) -> Digest:
+        """Hash of the predecessor's last certified block."""
+        return block_hash(self.recovery.predecessor.header)
 
 
 def parameter_faults(parameters: Parameters) -> list[str]:
@@ -181,190 +287,9 @@ def member_faults(members: Sequence[Validator]) -> list[str]:
             parse_public_key(member.consensus_key)
         except InvalidProof as fault:
             faults.append(f"validator {member.name}: consensus key: {fault}")
-    for field in ("name", "node_key", "consensus_key", "operator"):
-        if len({getattr(member, field) for member in members}) < len(members):
-            faults.append(f"two validators have one {field}")
+    faults += [
+        f"two validators have one {field}"
+        for field in ("name", "node_key", "consensus_key", "operator")
+        if len({getattr(member, field) for member in members}) < len(members)
+    ]
     return faults
-
-
-def parse_genesis(text: bytes, source: str) -> Genesis:
-    """A checked genesis from the bytes of its JSON file; `source` names it in errors.
-
-    Raises GenesisError that lists every fault.
-    """
-    try:
-        document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise GenesisError(source, [f"not JSON: {fault}"]) from None
-    if not isinstance(document, dict):
-        raise GenesisError(source, ["the file must hold one JSON object"])
-    reader = _Reader(document)
-    genesis = reader.genesis()
-    if reader.faults:
-        raise GenesisError(source, reader.faults)
-    return genesis
-
-
-def render_genesis(genesis: Genesis) -> bytes:
-    """The JSON file of a genesis; `parse_genesis` reads it back to the same value."""
-    document = {
-        "chain_id": genesis.chain_id,
-        "timestamp_ms": genesis.timestamp_ms,
-        "validators": [
-            {
-                "name": validator.name,
-                "node_key": "0x" + validator.node_key.hex(),
-                "consensus_key": "0x" + validator.consensus_key.hex(),
-                "operator": checksum_address(validator.operator),
-            }
-            for validator in genesis.validators
-        ],
-        "accounts": [
-            {"address": checksum_address(account.address), "balance": str(uint(account.balance))}
-            for account in genesis.accounts
-        ],
-        "parameters": {name: getattr(genesis.parameters, name) for name in Parameters.__struct_fields__},
-    }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-
-
-class _Reader:
-    """Walks the document and collects faults instead of stopping at the first."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = document
-        self.faults: list[str] = []
-
-    def genesis(self) -> Genesis:
-        self._known_keys(self._document, "", ("chain_id", "timestamp_ms", "validators", "accounts", "parameters"))
-        chain_id = self._text(self._document, "", "chain_id")
-        if not 0 < len(chain_id) <= CHAIN_ID_LENGTH_MAX:
-            self.faults.append(f"chain_id must have 1 to {CHAIN_ID_LENGTH_MAX} characters")
-        timestamp_ms = self._document.get("timestamp_ms")
-        if not isinstance(timestamp_ms, int) or isinstance(timestamp_ms, bool) or not 0 <= timestamp_ms < 2**53:
-            self.faults.append(f"timestamp_ms must be Unix milliseconds, not {timestamp_ms!r}")
-            timestamp_ms = 0
-        validators = [self._validator(entry, at) for entry, at in self._entries("validators", VALIDATORS_MAX)]
-        if not validators and isinstance(self._document.get("validators"), list):
-            self.faults.append("validators must name at least one validator")
-        for field in ("name", "node_key", "consensus_key", "operator"):
-            self._unique("validators", field, [getattr(validator, field) for validator in validators])
-        accounts = [self._account(entry, at) for entry, at in self._entries("accounts", ACCOUNTS_MAX)]
-        self._unique("accounts", "address", [account.address for account in accounts])
-        if sum(uint(account.balance) for account in accounts) > UINT256_MAX:
-            self.faults.append("the sum of all balances exceeds 2^256 - 1")
-        return Genesis(
-            chain_id=chain_id,
-            timestamp_ms=timestamp_ms,
-            validators=tuple(validators),
-            accounts=tuple(sorted(accounts, key=lambda account: account.address)),
-            parameters=self._parameters(),
-        )
-
-    def _entries(self, name: str, count_max: int) -> list[tuple[dict[str, Any], str]]:
-        listed = self._document.get(name)
-        if not isinstance(listed, list):
-            self.faults.append(f"{name} must be a list")
-            return []
-        if len(listed) > count_max:
-            self.faults.append(f"{name} has {len(listed)} entries, at most {count_max} are allowed")
-            return []
-        found = []
-        for index, entry in enumerate(listed):
-            if isinstance(entry, dict):
-                found.append((entry, f"{name}[{index}]"))
-            else:
-                self.faults.append(f"{name}[{index}] must be an object, not {entry!r}")
-        return found
-
-    def _validator(self, entry: dict[str, Any], at: str) -> Validator:
-        self._known_keys(entry, at + ".", ("name", "node_key", "consensus_key", "operator"))
-        name = self._text(entry, at + ".", "name")
-        if not 0 < len(name) <= CHAIN_ID_LENGTH_MAX:
-            self.faults.append(f"{at}.name must have 1 to {CHAIN_ID_LENGTH_MAX} characters")
-        consensus_key = self._hex(entry, at, "consensus_key", 33)
-        if consensus_key:
-            try:
-                parse_public_key(consensus_key)
-            except InvalidProof as fault:
-                self.faults.append(f"{at}.consensus_key: {fault}")
-        return Validator(
-            name=name,
-            node_key=self._hex(entry, at, "node_key", 32),
-            consensus_key=consensus_key,
-            operator=self._address(entry, at, "operator"),
-        )
-
-    def _account(self, entry: dict[str, Any], at: str) -> InitialBalance:
-        self._known_keys(entry, at + ".", ("address", "balance"))
-        balance = entry.get("balance")
-        if isinstance(balance, str) and balance.isascii() and balance.isdigit() and len(balance) <= 78:
-            amount = int(balance)
-        else:
-            self.faults.append(f"{at}.balance must be a decimal string of base units, not {balance!r}")
-            amount = 0
-        if amount > UINT256_MAX:
-            self.faults.append(f"{at}.balance exceeds 2^256 - 1")
-            amount = 0
-        return InitialBalance(address=self._address(entry, at, "address"), balance=uint256(amount))
-
-    def _parameters(self) -> Parameters:
-        table = self._document.get("parameters", {})
-        if not isinstance(table, dict):
-            self.faults.append("parameters must be an object")
-            return Parameters()
-        self._known_keys(table, "parameters.", Parameters.__struct_fields__)
-        chosen = {}
-        for name in Parameters.__struct_fields__:
-            if name not in table:
-                continue
-            value = table[name]
-            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
-                chosen[name] = value
-            else:
-                self.faults.append(f"parameters.{name} must be a whole number from 0, not {value!r}")
-        parameters = Parameters(**chosen)
-        self.faults.extend(parameter_faults(parameters))
-        return parameters
-
-    def _known_keys(self, entry: dict[str, Any], at: str, known: tuple[str, ...]) -> None:
-        for key in entry:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-                self.faults.append(f"{at}{key} is not a known key{hint}")
-
-    def _unique(self, table: str, field: str, values: list[Any]) -> None:
-        seen = set()
-        for index, value in enumerate(values):
-            if value and value in seen:
-                self.faults.append(f"{table}[{index}].{field} repeats an earlier entry's")
-            seen.add(value)
-
-    def _text(self, entry: dict[str, Any], at: str, name: str) -> str:
-        value = entry.get(name)
-        if not isinstance(value, str):
-            self.faults.append(f"{at}{name} must be a string, not {value!r}")
-            return ""
-        return value
-
-    def _hex(self, entry: dict[str, Any], at: str, name: str, size: int) -> bytes:
-        value = entry.get(name)
-        try:
-            if not isinstance(value, str) or not value.startswith("0x"):
-                raise ValueError
-            data = bytes.fromhex(value[2:])
-            if len(data) != size:
-                raise ValueError
-        except ValueError:
-            self.faults.append(f"{at}.{name} must be 0x and {2 * size} hex digits, not {value!r}")
-            return b""
-        return data
-
-    def _address(self, entry: dict[str, Any], at: str, name: str) -> bytes:
-        value = entry.get(name)
-        try:
-            return parse_address(value if isinstance(value, str) else "")
-        except ValueError:
-            self.faults.append(f"{at}.{name} must be an Ethereum address (EIP-55 if mixed case), not {value!r}")
-            return b""

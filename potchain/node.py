@@ -28,14 +28,16 @@ from potchain.driver.clock import SystemClock
 from potchain.driver.incoming import Incoming
 from potchain.driver.journal import Journal
 from potchain.driver.verifier import Verifier
-from potchain.errors import ConfigError, LedgerError
+from potchain.errors import ConfigError, GenesisError, InvalidProof, LedgerError
 from potchain.gateway import Gateway, RecentBlocks, ThreadCollector
-from potchain.genesis import Genesis, parse_genesis
-from potchain.home import HomeLock
+from potchain.genesis import Genesis, RecoveredGenesis
+from potchain.genesis_file import parse_genesis
+from potchain.home import HomeLock, refuse_given_up
 from potchain.keyfiles import ValidatorKeys, load_validator_keys, member_of
 from potchain.ledger.check import ChainSummary
 from potchain.logs import configure_logs
 from potchain.pool import TransactionPool
+from potchain.recovery import verify_recovery
 from potchain.registry import Registry, load_plugins
 from potchain.replica import Replica
 from potchain.startup import Started, Storage, load_boot, load_state, open_storage, verify_storage
@@ -56,7 +58,13 @@ def load_genesis(config: NodeConfig) -> Genesis:
         text = config.genesis_path.read_bytes()
     except OSError as fault:
         raise ConfigError(f"cannot read the genesis file {config.genesis_path}: {fault.strerror}") from None
-    return parse_genesis(text, str(config.genesis_path))
+    genesis = parse_genesis(text, str(config.genesis_path))
+    if isinstance(genesis, RecoveredGenesis):
+        try:
+            verify_recovery(genesis, lambda n: Quorum(n).quorum)
+        except InvalidProof as fault:
+            raise GenesisError(str(config.genesis_path), [str(fault)]) from None
+    return genesis
 
 
 def make_executor(config: NodeConfig, registry: Registry, genesis: Genesis) -> Executor:
@@ -76,6 +84,7 @@ async def run_node(config: NodeConfig, home: Path) -> int:
     with HomeLock(home):
         registry = load_plugins(config.plugins.disabled)
         genesis = load_genesis(config)
+        refuse_given_up(home, genesis.hash)
         keys = load_validator_keys(home)
         executor = make_executor(config, registry, genesis)
         began = time.monotonic()
@@ -241,7 +250,7 @@ def restore_recent(storage: Storage, executor: Executor, started: Started) -> Re
     """The index of blocks that history rows had not reached at the last stop."""
     tip = started.replica.tip.height
     recent = RecentBlocks(executor.types, tip, started.replica.certified)
-    for height in range(max(1, storage.projector.height + 1), tip + 1):
+    for height in range(max(storage.reader.genesis_height(), storage.projector.height) + 1, tip + 1):
         contents = storage.reader.contents(height)
         assert contents is not None, "the start has checked that every block is there"
         recent.restore(contents)

@@ -11,10 +11,9 @@ The JSON form spells bytes as 0x and lower-case hex, and has exactly the members
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import msgspec
-from msgspec import inspect
 
 from potchain import merkle
 from potchain.blocks import (
@@ -26,11 +25,12 @@ from potchain.blocks import (
     block_hash,
     verify_block_certificate,
 )
+from potchain.canonical_json import from_json, to_json
 from potchain.codec import Canonical, decode, encode
 from potchain.crypto import digest_of
 from potchain.errors import CodecError, InvalidProof, InvalidTransaction
-from potchain.genesis import EPOCH_TAG, Epoch, Genesis
-from potchain.primitives import Bytes32
+from potchain.genesis import EPOCH_TAG, Epoch
+from potchain.primitives import Bytes32, Digest
 from potchain.transactions import Transaction, TransactionTypes
 
 EPOCHS_MAX = 10_000
@@ -39,7 +39,19 @@ EPOCHS_MAX = 10_000
 QuorumOf = Callable[[int], int]
 """Signatures that certify a block, from the number of members: `lambda n: Quorum(n).quorum`."""
 
-P = TypeVar("P", bound=Canonical)
+
+class Origin(Protocol):
+    """What epochs are followed from: a `Genesis`, or the `Predecessor` in a recovered one."""
+
+    @property
+    def hash(self) -> Digest:
+        """The genesis hash."""
+        ...
+
+    @property
+    def first_epoch(self) -> Epoch:
+        """The epoch that needs no link."""
+        ...
 
 
 class StateProof(Canonical, frozen=True):
@@ -97,7 +109,7 @@ def build_transaction_proof(
 
 
 def verify_transaction_proof(
-    proof: TransactionProof, genesis: Genesis, types: TransactionTypes, quorum_of: QuorumOf
+    proof: TransactionProof, genesis: Origin, types: TransactionTypes, quorum_of: QuorumOf
 ) -> VerifiedInclusion:
     """Check everything: epochs, certificate, both branches, the transaction's id and signature. Raises InvalidProof."""
     header = proof.header
@@ -119,7 +131,7 @@ def verify_transaction_proof(
     return VerifiedInclusion(header, transaction, receipt)
 
 
-def verify_state_proof(proof: StateProof, genesis: Genesis, quorum_of: QuorumOf) -> VerifiedRecord:
+def verify_state_proof(proof: StateProof, genesis: Origin, quorum_of: QuorumOf) -> VerifiedRecord:
     """Check epochs, certificate and branch. Raises InvalidProof."""
     header = proof.header
     verify_header(header, proof.certificate, proof.epochs, genesis, quorum_of)
@@ -135,7 +147,7 @@ def verify_header(
     header: BlockHeader,
     certificate: BlockCertificate,
     epochs: Sequence[EpochLink],
-    genesis: Genesis,
+    genesis: Origin,
     quorum_of: QuorumOf,
 ) -> None:
     """Check that validators who follow from genesis certified this header. Raises InvalidProof."""
@@ -143,7 +155,7 @@ def verify_header(
     _verify_certified(header, certificate, epoch, genesis, quorum_of)
 
 
-def follow_epochs(links: Sequence[EpochLink], genesis: Genesis, quorum_of: QuorumOf) -> tuple[Epoch, ...]:
+def follow_epochs(links: Sequence[EpochLink], genesis: Origin, quorum_of: QuorumOf) -> tuple[Epoch, ...]:
     """Every epoch from genesis to the one that the last link names, each certified by the one before.
 
     Raises InvalidProof.
@@ -160,7 +172,7 @@ def follow_epochs(links: Sequence[EpochLink], genesis: Genesis, quorum_of: Quoru
 def proof_to_json(proof: TransactionProof | StateProof) -> dict[str, Any]:
     """The JSON object of a proof; its `proof` member is "transaction" or "state"."""
     name = "transaction" if isinstance(proof, TransactionProof) else "state"
-    return {"proof": name, **_rendered(proof)}
+    return {"proof": name, **to_json(proof)}
 
 
 def proof_from_json(document: object) -> TransactionProof | StateProof:
@@ -170,14 +182,14 @@ def proof_from_json(document: object) -> TransactionProof | StateProof:
     members = dict(document)
     name = members.pop("proof", None)
     if name == "transaction":
-        return _parsed(TransactionProof, members)
+        return from_json(TransactionProof, members, "the proof")
     if name == "state":
-        return _parsed(StateProof, members)
+        return from_json(StateProof, members, "the proof")
     raise CodecError(f'the member "proof" must be "transaction" or "state", not {name!r:.40}')
 
 
 def _verify_certified(
-    header: BlockHeader, certificate: BlockCertificate, epoch: Epoch, genesis: Genesis, quorum_of: QuorumOf
+    header: BlockHeader, certificate: BlockCertificate, epoch: Epoch, genesis: Origin, quorum_of: QuorumOf
 ) -> None:
     if header.genesis_hash != genesis.hash:
         raise InvalidProof(
@@ -209,63 +221,3 @@ def _next_epoch(link: EpochLink, epoch: Epoch) -> Epoch:
     if not following.members:
         raise InvalidProof(f"epoch {following.number} has no members")
     return following
-
-
-def _rendered(value: Any) -> Any:  # noqa: ANN401 - the edge: any field of a proof out
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if isinstance(value, tuple):
-        return [_rendered(entry) for entry in value]
-    if isinstance(value, msgspec.Struct):
-        return {name: _rendered(getattr(value, name)) for name in value.__struct_fields__}
-    return value
-
-
-def _parsed(kind: type[P], document: dict[str, Any]) -> P:
-    values = _unrendered(inspect.type_info(kind), document, "")
-    try:
-        proof = msgspec.convert(values, kind, builtin_types=(bytes,))
-        decode(kind, encode(proof))  # integers that MessagePack cannot hold, text that is not UTF-8
-    except (msgspec.MsgspecError, OverflowError, UnicodeEncodeError) as fault:
-        raise CodecError(f"{kind.__name__}: {fault}") from None
-    return proof
-
-
-def _unrendered(kind: inspect.Type, value: Any, at: str) -> Any:  # noqa: ANN401 - the edge: JSON in
-    """JSON values as msgspec's own: hex becomes bytes, objects become positional lists."""
-    match kind:
-        case inspect.Metadata():
-            return _unrendered(kind.type, value, at)
-        case inspect.UnionType():
-            present = next(option for option in kind.types if not isinstance(option, inspect.NoneType))
-            return None if value is None else _unrendered(present, value, at)
-        case inspect.StructType():
-            names = [field.name for field in kind.fields]
-            if not isinstance(value, dict) or set(value) != set(names):
-                raise CodecError(f"{at or 'the proof'} must be an object with the members {', '.join(names)}")
-            return [_unrendered(field.type, value[field.name], f"{at}.{field.name}") for field in kind.fields]
-        case inspect.VarTupleType():
-            if not isinstance(value, list):
-                raise CodecError(f"{at} must be a list")
-            return [_unrendered(kind.item_type, entry, f"{at}[{place}]") for place, entry in enumerate(value)]
-        case inspect.TupleType():
-            if not isinstance(value, list) or len(value) != len(kind.item_types):
-                raise CodecError(f"{at} must be a list of {len(kind.item_types)}")
-            return [
-                _unrendered(option, entry, f"{at}[{place}]")
-                for place, (option, entry) in enumerate(zip(kind.item_types, value, strict=True))
-            ]
-        case inspect.BytesType():
-            return _bytes(value, at)
-    return value
-
-
-def _bytes(value: object, at: str) -> bytes:
-    if isinstance(value, str) and value.startswith("0x"):
-        try:
-            data = bytes.fromhex(value[2:])
-        except ValueError:
-            data = b""
-        if "0x" + data.hex() == value:
-            return data
-    raise CodecError(f"{at} must be 0x and lower-case hex digits, not {value!r:.80}")

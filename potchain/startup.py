@@ -7,11 +7,13 @@ is `doubtful`, and the replica decides when it may sign again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 
+from potchain.application.epochs import taken_over
 from potchain.application.execution import Executor
 from potchain.application.state import AuthenticatedState
 from potchain.blocks import BlockCertificate, BlockHeader, OrderCertificate, Proposal
@@ -20,8 +22,9 @@ from potchain.config import NodeConfig
 from potchain.consensus.interface import EngineFactory
 from potchain.consensus.signer import Signer
 from potchain.crypto import SigningKey
-from potchain.errors import InvalidProof, LedgerCorrupt
-from potchain.genesis import Epoch, Genesis
+from potchain.errors import GenesisError, InvalidProof, LedgerCorrupt, LedgerError
+from potchain.genesis import Epoch, Genesis, RecoveredGenesis
+from potchain.genesis_file import parse_state
 from potchain.ledger.check import ChainSummary, check_chain
 from potchain.ledger.database import Database, open_database
 from potchain.ledger.evidence import all_evidence
@@ -83,7 +86,8 @@ def storage_over(
 ) -> Storage:
     """The same over databases that are open already: the simulator's disk. Raises LedgerError."""
     upgrade(ledger)
-    records = tuple(executor.genesis_records())
+    reader = LedgerReader(ledger, config.ledger.query_deadline_ms * NS_PER_MS)
+    records = tuple(initial_records(reader, genesis, executor, config.state_path))
     writer = LedgerWriter(ledger)
     writer.initialise(genesis, executor.genesis_block(AuthenticatedState.from_records(records).root), records)
     upgrade(votes)
@@ -91,10 +95,58 @@ def storage_over(
         ledger,
         votes,
         writer,
-        LedgerReader(ledger, config.ledger.query_deadline_ms * NS_PER_MS),
+        reader,
         Projector(ledger, executor.types, executor.event_types, writer.tip),
         VoteLog(votes, genesis.hash),
     )
+
+
+def initial_records(
+    reader: LedgerReader, genesis: Genesis, executor: Executor, state_path: Path | None = None
+) -> Iterable[tuple[bytes, bytes]]:
+    """The state of the genesis block.
+
+    A recovered network's comes from the ledger's first row, or, while the ledger is empty, from the state file; its
+    root must be the one that the operators signed. Raises LedgerError, GenesisError.
+    """
+    if not isinstance(genesis, RecoveredGenesis):
+        return executor.genesis_records()
+    recovery = genesis.recovery
+    stored = reader.genesis_hash()
+    if stored == recovery.predecessor.genesis_hash:
+        raise LedgerError(
+            f"{reader.database.place} holds the network as it was before the recovery at height {genesis.height}; this "
+            f"moves it away and keeps it: potchain recover install GENESIS --home HOME"
+        )
+    if stored == genesis.hash:
+        changes = reader.changes(genesis.height) or ()
+        records = {change.key: change.value for change in changes if change.value is not None}
+    elif state_path is None or stored is not None:
+        raise LedgerError(f"{reader.database.place} is not the ledger of this network (genesis 0x{genesis.hash.hex()})")
+    else:
+        records = taken_over(read_state(state_path, genesis).items(), genesis.first_epoch)
+    root = AuthenticatedState.from_records(records.items()).root
+    if root != recovery.state_root:
+        raise LedgerCorrupt(
+            genesis.height, f"the initial state has root 0x{root.hex()}, the genesis file 0x{recovery.state_root.hex()}"
+        )
+    return records.items()
+
+
+def read_state(path: Path, genesis: RecoveredGenesis) -> dict[bytes, bytes]:
+    """The predecessor's last state from its file, compared with the root in its last block. Raises GenesisError."""
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        raise GenesisError(
+            str(path), [f"the state that a recovered network begins with cannot be read ({fault.strerror})"]
+        ) from None
+    records = parse_state(data, str(path))
+    root, header = AuthenticatedState.from_records(records.items()).root, genesis.recovery.predecessor.header
+    if root != header.state_root:
+        fault_ = f"its root is 0x{root.hex()}, that of block {header.height} is 0x{header.state_root.hex()}"
+        raise GenesisError(str(path), [f"{fault_}: this is the state of another block, or it was changed"])
+    return records
 
 
 def load_state(
@@ -104,7 +156,7 @@ def load_state(
     tip = storage.reader.tip()
     if full:
         # The blocks' changes are replayed over the initial state, which block 0 then repeats.
-        state = AuthenticatedState.from_records(executor.genesis_records())
+        state = AuthenticatedState.from_records(initial_records(storage.reader, genesis, executor))
         check_chain(storage.reader, genesis, executor.genesis_block(state.root), state, progress)
     else:
         state = AuthenticatedState.from_records(state_at_tip(storage.reader))
@@ -130,12 +182,12 @@ def load_boot(
     tip = reader.tip()
     epochs = begun_epochs(reader)
     epoch = epochs[-1]
-    contents = storage.vote_log.load(beside_blocks=tip.height > 0)
+    contents = storage.vote_log.load(beside_blocks=tip.height > genesis.height)
     stable = max(reader.stable_height(epoch.parameters.checkpoint_interval), epoch.first_sequence - 1)
     marks = contents.marks
     # Truncation follows the stable checkpoint within one interval, so a log far behind is an old copy.
     window = max(each.parameters.log_window for each in epochs[-2:])
-    old = marks.stable + window < stable and marks.learner_height <= stable
+    old = max(marks.stable, genesis.height) + window < stable and marks.learner_height <= stable
     signer = Signer(key, genesis.hash, contents.guard, max(marks.stable, stable))
     batches = {batch.id: tuple(executor.types.parse(raw) for raw in batch.raw) for batch in contents.bodies}
     bodies: dict[Digest, Transaction] = {each.id: each for batch in batches.values() for each in batch}
@@ -199,8 +251,8 @@ def begun_epochs(reader: LedgerReader) -> tuple[Epoch, ...]:
     """All epochs that have begun at this node, the current one last: the block before each is certified here."""
     return tuple(
         epoch
-        for epoch in reader.epochs()
-        if not epoch.number or reader.certificate(epoch.first_sequence - 1) is not None
+        for at, epoch in enumerate(reader.epochs())
+        if not at or reader.certificate(epoch.first_sequence - 1) is not None
     )
 
 
@@ -208,7 +260,7 @@ def verify_storage(
     storage: Storage, engine: EngineFactory, genesis: Genesis, executor: Executor, progress: Progress
 ) -> ChainSummary:
     """Believe the genesis file and nothing else: check, verify and execute everything again. Raises LedgerCorrupt."""
-    records = tuple(executor.genesis_records())
+    records = tuple(initial_records(storage.reader, genesis, executor))
     replayed = AuthenticatedState.from_records(records)
     parent = executor.genesis_block(replayed.root)
     authorities = Authorities(

@@ -32,13 +32,13 @@ HEAL_BOUND_NS = 90 * SECOND_NS
 """Time within which a healed network must decide, far above what it needs: timeouts are 1 s to 4 s here."""
 WIRE_MAX = 600
 """Packets on the wire; above this the oldest are lost."""
-LOSSES = {"pre-prepare": (0.3,), "prepare": (0.3, 0.6), "commit": (0.5, 0.9), "view-change": (0.3,), "new-view": (0.6,)}
-"""How much of a kind is lost in those runs that lose some of it."""
+LOSSES = {"pre-prepare": (0.5, 1.0), "prepare": (0.5, 1.0), "commit": (0.8, 1.0), "view-change": (0.4,), "new-view": (0.7,)}
+"""How much of a kind is lost in a weather that loses some of it."""
 
 ACTIONS = {
-    "deliver": 40, "burst": 10, "lose": 4, "repeat": 4, "crash": 1, "restart": 4, "time": 6, "tick": 6,
-    "answer": 6, "check": 12, "cut": 1, "join": 1, "certify": 4, "catch up": 2, "lie": 6, "work": 3, "fire": 2,
-    "accuse": 1, "sides": 1,
+    "deliver": 15, "burst": 40, "lose": 4, "repeat": 4, "crash": 1, "restart": 10, "time": 4, "tick": 12, "answer": 10,
+    "check": 12, "cut": 1, "join": 4, "certify": 8, "catch up": 2, "lie": 6, "work": 3, "fire": 2, "accuse": 4,
+    "sides": 1, "weather": 4,
 }  # fmt: skip
 
 
@@ -86,12 +86,11 @@ class World:
         if rng.random() < 0.4:
             for host in rng.sample(self.correct, rng.randint(0, len(self.correct))):
                 host.answers_checks = False
-        self.losses = {kind: rng.choice((0.0, 0.0, *rates)) for kind, rates in LOSSES.items()}
+        self.losses = self.weather()
         self.sides = [rng.random() < 0.5 for _ in self.cluster.hosts]
         """Which one of two twins a host hears: that makes them equivocate."""
         self.cut: set[tuple[int, int]] = set()
-        self.weights = [weight * rng.choice((0, 1, 1, 2)) for weight in ACTIONS.values()]
-        self.weights[0] += 20
+        self.weights = [weight * rng.choice((0.2, 1.0, 1.0, 3.0)) for weight in ACTIONS.values()]
         self.decided: dict[int, bytes] = {}
         self.prepared: dict[tuple[int, bytes], set[int]] = {}
         self.views = [0] * len(self.cluster.hosts)
@@ -143,8 +142,8 @@ class World:
         for host in self.cluster.hosts:
             if self.faults.get(host.member) == "silent":
                 host.crash_at = host.writes + rng.randint(1, 30)
-        self.cluster.work(2)
-        for _ in range(rng.choice((0, 40, 100, 200, 400))):
+        self.cluster.work(rng.choice((1, 4, 20)))
+        for _ in range(rng.choice((20, 60, 120, 250))):
             (action,) = rng.choices(list(ACTIONS), self.weights)
             self.act(action)
         self.heal()
@@ -155,8 +154,10 @@ class World:
         rng, cluster = self.rng, self.cluster
         host = rng.choice(cluster.hosts)
         if action in ("deliver", "burst"):
-            for _ in range(1 if action == "deliver" else rng.randint(2, 30)):
+            for _ in range(1 if action == "deliver" else rng.choice((3, 10, 30, 100))):
                 self.deliver_one()
+        elif action == "weather":
+            self.losses = self.weather()
         elif action == "lose" and cluster.wire:
             del cluster.wire[rng.randrange(len(cluster.wire))]
         elif action == "repeat" and cluster.wire:
@@ -168,15 +169,17 @@ class World:
         elif action == "time":
             cluster.advance(rng.choice((1, 50, 300, 1_200, 5_000)) * NS_PER_MS)
         elif action == "tick":
-            self.tick(host)
+            for each in cluster.hosts:
+                if rng.random() < 0.6:
+                    self.tick(each)
         elif action == "answer":
-            other = rng.choice(cluster.hosts)
-            if (other.index, host.index) not in self.cut:
-                cluster.answer(host, other)
+            for other in rng.sample(cluster.hosts, rng.randint(1, len(cluster.hosts))):
+                if other is not host and (other.index, host.index) not in self.cut:
+                    cluster.answer(host, other)
         elif action == "check" and host.checks:
             host.answer_check("bodies are missing" if rng.random() < 0.15 else None)
         elif action == "cut":
-            side = rng.sample(range(len(cluster.hosts)), rng.randint(1, len(cluster.hosts)))
+            side = rng.sample(range(len(cluster.hosts)), 1 if rng.random() < 0.5 else rng.randint(1, len(cluster.hosts)))
             others = [each.index for each in cluster.hosts if each.index not in side]
             self.cut.update((one, other) for one in side for other in others)
             if rng.random() < 0.7:
@@ -194,17 +197,28 @@ class World:
         elif action == "fire" and host.timers:
             host.fire(rng.choice(sorted(host.timers)))
         elif action == "accuse":
-            host.feed(WorkWaiting(1, -10 * SECOND_NS))
+            for each in rng.sample(cluster.hosts, rng.randint(1, len(cluster.hosts))):
+                each.feed(WorkWaiting(1, -10 * SECOND_NS))
         elif action == "sides":
             self.sides = [rng.random() < 0.5 for _ in cluster.hosts]
         del cluster.wire[:-WIRE_MAX]
+
+    def weather(self) -> dict[tuple[str, int], float]:
+        """How much of each kind of message is lost for a while, on its way to each host."""
+        rng = self.rng
+        stormy = [kind for kind in LOSSES if rng.random() < 0.5]
+        return {
+            (kind, host.index): rng.choice((0.0, *LOSSES[kind])) if kind in stormy else 0.0
+            for kind in LOSSES
+            for host in self.cluster.hosts
+        }
 
     def deliver_one(self) -> None:
         """Any packet; those across a cut are lost."""
         wire = self.cluster.wire
         if wire:
             packet = wire.pop(self.rng.randrange(len(wire)) if self.rng.random() < 0.6 else 0)
-            if self.rng.random() >= self.losses[packet.message.kind]:
+            if self.rng.random() >= self.losses[packet.message.kind, packet.to]:
                 self.hand_over(packet)
 
     def hand_over(self, packet: Packet) -> None:

@@ -7,7 +7,6 @@ decisions may come out of order, the host executes them in order.
 from __future__ import annotations
 
 from potchain import (
-    CancelTimer,
     CertificateReceived,
     Decision,
     Digest,
@@ -28,7 +27,7 @@ from potchain_pbft.patience import Patience
 from potchain_pbft.view import CurrentView
 
 FETCH_TIMER = "fetch"
-"""Runs while a sequence is committed whose proposal is not held."""
+"""Runs while a proposal is lacking: of a committed sequence, or of one that this node must propose again."""
 
 
 class Agreement:
@@ -97,14 +96,19 @@ class Agreement:
             # replicas are, and whoever checks the certificate later knows no more than that either.
             commits = slot.commits.matching(slot.committed, self._quorum)
             certificate = order_certificate(slot.view, vote_signatures(commits))
+            before = self.last_decided
             self._decide(slot.sequence, slot.committed, proposal, certificate, out)
-            self._patience.decided(slot.sequence, out.now_ns, progress=slot.view == self._current.voting)
+            # What is decided above a gap cannot be executed: a primary that leaves a gap makes no progress.
+            progress = slot.view == self._current.voting and self.last_decided > before
+            self._patience.decided(slot.sequence, out.now_ns, progress=progress)
         elif slot.sequence not in self.missing:
             self._miss(slot, slot.committed, out)
 
     def on_certificate(self, event: CertificateReceived, out: StepEffects) -> None:
         """Decide by a certificate that the host has verified."""
         if self.is_decided(event.sequence):
+            if self._log.low < event.sequence <= self._log.high:
+                self._log.held[event.digest] = event.proposal  # decided above the high mark, and chosen since
             return
         # It is used in any state, above the high water mark too: a replica that was away catches up this way. Only a
         # gap above the mark would need memory without bound.
@@ -167,5 +171,7 @@ class Agreement:
         while self.last_decided + 1 in self.decided_ahead:
             self.last_decided += 1
             self.decided_ahead.remove(self.last_decided)
-        if self.missing.pop(sequence, None) is not None and not self.missing:
-            out.timers.append(CancelTimer(FETCH_TIMER))
+        self.missing.pop(sequence, None)
+        if self.decided_ahead:
+            # Nobody may have heard anything of the sequence in the gap, and yet all above it wait for it.
+            self._patience.in_flight(self.last_decided + 1, out)

@@ -107,6 +107,7 @@ class PbftEngine:
                 self._move_water_marks(out)
             case Certified(certificate=certificate):
                 self._checkpoints.certified(certificate)
+                self._patience.settled(certificate.height)
                 self._move_water_marks(out)
             case CertificateReceived():
                 self._on_certificate(event, out)
@@ -180,6 +181,7 @@ class PbftEngine:
     def _on_certificate(self, event: CertificateReceived, out: StepEffects) -> None:
         # A valid order certificate is executed in any mode. It may raise the view, for a quorum was in it; never lower.
         self._agreement.on_certificate(event, out)
+        self._normal.held(event.sequence, event.digest, out)
         self._views.follow(certificate_view(event.certificate), out)
 
     # --- timers -----------------------------------------------------------------------------------------------------
@@ -221,7 +223,6 @@ class PbftEngine:
         stable = self._checkpoints.stable
         if stable > self._log.low:
             self._log.truncate(stable)
-            self._patience.forget(stable)
             self._agreement.forget(stable)
             self._views.stable_certificate = self._checkpoints.certificate
             out.truncate = stable
@@ -240,6 +241,6 @@ class PbftEngine:
     def _on_started(self, out: StepEffects) -> None:
         self._patience.begin(out.now_ns)
         self._normal.resume(out)
-        self._views.on_started(out)
         if self._current.voting is not None:
             self._normal.take_up_view(out)
+        self._views.on_started(out)

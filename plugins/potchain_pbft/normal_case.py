@@ -205,8 +205,7 @@ class NormalCase:
             missed = self._agreement.missing.get(sequence)
             if missed is not None and missed.committed == digest:
                 self._agreement.advance(missed, out)
-            if self._leads and self._current.chosen(sequence) == digest:
-                self._propose_chosen(sequence, out)
+            self.held(sequence, digest, out)
         slot = self._log.find(event.view, sequence)
         if slot is None or not slot.checking or slot.proposal is None or slot.proposal.header != header:
             return  # a stable checkpoint, a restart or a view change came between
@@ -308,6 +307,11 @@ class NormalCase:
         self._log.hold(proposal)
         slot.propose(digest, proposal)
         self._accept(slot, digest, proposal, out)
+
+    def held(self, sequence: int, digest: Digest, out: StepEffects) -> None:
+        """A proposal and its bodies have come: as the new primary, propose it again if it was chosen."""
+        if self._leads and self._current.chosen(sequence) == digest:
+            self._propose_chosen(sequence, out)
 
     def propose_all_chosen(self, out: StepEffects) -> None:
         """Propose what was chosen and is not proposed yet; asks again for what is lacking."""

@@ -29,6 +29,7 @@ class Patience:
         self._cap_ns = parameters.view_timeout_cap_ms * NS_PER_MS
         self._since: dict[int, int] = {}
         """Sequences in flight, by when they became so: at most one window."""
+        self._settled = 0
         self._progress_ns = 0
         self._agreement_runs = False
         self.changes = 0
@@ -43,8 +44,9 @@ class Patience:
         return min(self._base_ns << min(max(0, self.changes - 1), 32), self._cap_ns)
 
     def in_flight(self, sequence: int, out: StepEffects) -> None:
-        """A pre-prepare was accepted, votes of a weak quorum were seen, or a new view chose it; not decided yet."""
-        if sequence not in self._since:
+        """Not decided, but its pre-prepare was accepted, a weak quorum votes for it, a new view chose it, or something
+        above it is decided."""
+        if sequence not in self._since and sequence > self._settled:
             self._since[sequence] = out.now_ns
             self._watch(out)
 
@@ -55,9 +57,10 @@ class Patience:
             self._progress_ns = now_ns
             self.changes = 0
 
-    def forget(self, stable: int) -> None:
-        """Nothing at or below a stable checkpoint is in flight."""
-        self._since = {sequence: since for sequence, since in self._since.items() if sequence > stable}
+    def settled(self, height: int) -> None:
+        """A quorum has executed this height: who lacks anything up to it must catch up, the primary is not to blame."""
+        self._settled = max(self._settled, height)
+        self._since = {sequence: since for sequence, since in self._since.items() if sequence > self._settled}
 
     def overdue(self, out: StepEffects) -> int | None:
         """The agreement timer fired: the sequence that has waited too long, or None, and then it runs on."""
@@ -84,10 +87,13 @@ class Patience:
 
     def neglected(self, since_ns: int, began_ns: int, out: StepEffects) -> bool:
         """Whether the primary left work out for too long; if not, the work timer says when to look again."""
-        due_ns = max(since_ns, began_ns) + self.timeout_ns
+        begin_ns = max(since_ns, began_ns)
+        due_ns = begin_ns + self.timeout_ns
         if due_ns <= out.now_ns:
             return True
-        out.timers.append(SetTimer(WORK_TIMER, due_ns - out.now_ns))
+        # Half-way the host is asked for a report, too: it forwards to the primary what waits before it is accused.
+        half_ns = begin_ns + (self.timeout_ns >> 1)
+        out.timers.append(SetTimer(WORK_TIMER, (half_ns if half_ns > out.now_ns else due_ns) - out.now_ns))
         return False
 
     @property

@@ -26,17 +26,18 @@ def restore(boot: Boot, me: NodeId | None, log: MessageLog, views: ViewChanging)
     for proposal in (*boot.proposals, *boot.decided_proposals):
         if proposal.header.epoch == boot.epoch.number and proposal.header.sequence > log.low:
             log.hold(proposal)
-    _restore_view(boot, views)
+    view = _restore_view(boot, views)
     for record in boot.records:
         if record.sequence > log.low:
             _restore_record(record, boot.epoch, me, log)
     for message in boot.own_messages:
         if message.epoch == boot.epoch.number and message.sequence > log.low:
             _restore_own_message(message, log)
+    log.forget_views_below(view)
 
 
-def _restore_view(boot: Boot, views: ViewChanging) -> None:
-    """The view entered last, then the view changes sent since."""
+def _restore_view(boot: Boot, views: ViewChanging) -> int:
+    """The view entered last, which is the result, then the view changes sent since."""
     proofs = [decode(EnteredView, record.data) for record in boot.records if record.kind == ENTERED]
     entered = [proof for proof in proofs if proof.new_view.epoch == boot.epoch.number]
     if entered:
@@ -45,6 +46,7 @@ def _restore_view(boot: Boot, views: ViewChanging) -> None:
     for message in sorted(own, key=lambda message: (message.view, message.kind == NEW_VIEW)):
         if message.epoch == boot.epoch.number:
             views.restore_own(message)
+    return max([proof.new_view.view for proof in entered], default=0)
 
 
 def next_sequence(view: int, log: MessageLog, last_decided: int) -> int:

@@ -90,6 +90,8 @@ class ViewChanging:
         """Those of them that are held."""
         self._seen: dict[bytes, int] = {}
         """By member, the highest view in which it was seen to vote."""
+        self._accused: dict[tuple[str, bytes], int] = {}
+        """By kind and member, the highest view for which it was reported."""
         self._announced = False
         """The new view of the current view was sent."""
         self._timed = False
@@ -144,7 +146,7 @@ class ViewChanging:
             self._try_enter(out)
         earlier = self.latest.get(message.sender)
         if earlier is not None and earlier.view == message.view and earlier.digest != message.digest:
-            out.report.append(Misbehaviour(earlier, message))
+            self._report_second(earlier, message, out)
             return
         if earlier is not None and earlier.view >= message.view:
             out.discard(message, f"a view change for view {earlier.view} is held")
@@ -166,13 +168,21 @@ class ViewChanging:
             return
         held = self._offers.get(message.sender)
         if held is not None and held.view == message.view and held.digest != message.digest:
-            out.report.append(Misbehaviour(held, message))
+            self._report_second(held, message, out)
             return
         if held is not None and held.view >= message.view:
             out.discard(message, f"its new view of view {held.view} is held")
             return
         self._offers[message.sender] = message
         self._look_at_offers(out)
+
+    def _report_second(self, first: ConsensusMessage, second: ConsensusMessage, out: StepEffects) -> None:
+        """Two of one kind and view by one sender are evidence, which is given once."""
+        if self._accused.get((second.kind, second.sender), 0) < second.view:
+            self._accused[second.kind, second.sender] = second.view
+            out.report.append(Misbehaviour(first, second))
+        else:
+            out.discard(second, "one more for a view that it was reported for", blame=True)
 
     def seen(self, sender: bytes, view: int, out: StepEffects) -> None:
         """A member votes in a view above ours: when a weak quorum does, that view has begun somewhere."""

@@ -194,7 +194,7 @@ def choose(view_changes: Sequence[ViewChange], genesis_hash: bytes, epoch: Epoch
     for body in view_changes:
         for entry in body.prepared:
             held = best.get(entry.sequence)
-            if entry.sequence > base and (held is None or held.view < entry.view):
+            if entry.sequence > base and (held is None or _rank(held) < _rank(entry)):
                 best[entry.sequence] = entry
     top = max(best, default=base)
     chosen: dict[int, Digest] = {}
@@ -208,6 +208,11 @@ def choose(view_changes: Sequence[ViewChange], genesis_hash: bytes, epoch: Epoch
             signers = [NodeId(vote.sender) for vote in prepared.prepares]
             holders[sequence] = (epoch.primary(prepared.view), *signers)
     return NewViewPlan(base, top, chosen, holders)
+
+
+def _rank(entry: PreparedCertificate) -> tuple[int, bytes, list[bytes]]:
+    # The view decides. Certificates of one view differ in their signers alone, unless more than f replicas are faulty.
+    return entry.view, entry.digest, [vote.sender for vote in entry.prepares]
 
 
 def view_change_parts(message: ConsensusMessage, genesis_hash: bytes, epoch: Epoch) -> SignedParts:

@@ -171,7 +171,7 @@ class WaitPayload(Payload, frozen=True):
     """One thing that the node waits for."""
 
     kind: str
-    """"standing", "blocks", "view", "sequence", "proposal", "certificates", "disk" or "peers"."""
+    """"standing", "blocks", "view", "sequence", "proposal", "epoch", "certificates", "disk" or "peers"."""
     text: str
     """A phrase that fits behind "waiting for"."""
     missing: list[str]

@@ -61,8 +61,8 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that the node waits for."""
 
     kind: str
-    """"standing" (it may not vote yet), "blocks" (it is behind), "view", "sequence", "proposal", "certificates", "disk"
-    or "peers"."""
+    """"standing" (it may not vote yet), "blocks" (it is behind), "view", "sequence", "proposal", "epoch" (it ends),
+    "certificates", "disk" or "peers"."""
     text: str
     """A phrase that fits behind "waiting for"."""
     missing: tuple[str, ...] = ()

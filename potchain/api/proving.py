@@ -29,8 +29,8 @@ def prove(history: HistoryPort, height: int, index: int) -> TransactionProof | N
 
 def epoch_links(history: HistoryPort, epoch_number: int) -> Iterator[EpochLink]:
     """The end of every epoch before that one, and what it named."""
-    for epoch in history.epochs():
-        if 0 < epoch.number <= epoch_number:
+    for epoch in history.epochs()[1:]:
+        if epoch.number <= epoch_number:
             boundary = epoch.first_sequence - 1
             header, certificate = history.header(boundary), history.certificate(boundary)
             if header is None or certificate is None:

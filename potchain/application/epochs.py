@@ -12,7 +12,7 @@ executor's. Block C's header names the new epoch by digest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from potchain.application.interface import BlockContext, EventData, StateReader, StateWriter
 from potchain.codec import Canonical, decode, encode
@@ -85,6 +85,14 @@ def following_epoch(state: StateReader, epoch: bytes) -> bytes | None:
     """
     current = state.get(CURRENT_KEY)
     return state.get(PENDING_KEY) if current == epoch else current
+
+
+def taken_over(records: Iterable[tuple[bytes, bytes]], epoch: Epoch) -> dict[bytes, bytes]:
+    """The state that a recovered network begins with: the old one, with its own epoch and no pending change."""
+    found = dict(records)
+    found.pop(PENDING_KEY, None)
+    found.pop(QUEUED_KEY, None)
+    return found | {CURRENT_KEY: encode(epoch)}
 
 
 def boundary_of(epoch: Epoch, height: int) -> int:

@@ -141,7 +141,11 @@ class Executor:
         self.types = TransactionTypes(body_types, genesis.hash)
 
     def genesis_records(self) -> Iterator[tuple[bytes, bytes]]:
-        """Records of the state at height 0. Raises PluginError when two applications write one record."""
+        """Records of the state at height 0. Raises PluginError when two applications write one record.
+
+        Not for a recovered network, which takes its state over: `application.epochs.taken_over`.
+        """
+        assert not self.genesis.height, "a recovered network takes its state over"
         seen = {CURRENT_KEY}
         yield CURRENT_KEY, encode(self.genesis.first_epoch)
         for application in self.applications:
@@ -152,12 +156,12 @@ class Executor:
                 yield key, value
 
     def genesis_block(self, state_root: bytes) -> BlockHeader:
-        """The header of height 0, which nobody decided or signed."""
+        """The header at the genesis height, which nobody decided or signed."""
         return BlockHeader(
             genesis_hash=self.genesis.hash,
-            epoch=0,
-            height=0,
-            parent_hash=ZERO_DIGEST,
+            epoch=self.genesis.first_epoch.number,
+            height=self.genesis.height,
+            parent_hash=self.genesis.parent_hash,
             digest=ZERO_DIGEST,
             proposer=b"",
             block_time_ms=self.genesis.timestamp_ms,

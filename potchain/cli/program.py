@@ -38,6 +38,7 @@ COMMANDS = {
     "evidence": "potchain.cli.evidence:evidence",
     "ledger": "potchain.cli.ledger:ledger",
     "plugin": "potchain.cli.plugin:plugin",
+    "recover": "potchain.cli.recover:recover",
     "sim": "potchain.cli.sim:sim",
     "start": "potchain.cli.node:start",
     "status": "potchain.cli.node:status",

@@ -50,7 +50,7 @@ def verify_evidence(file: Path, genesis: Path, as_json: bool) -> None:
     from potchain.codec import decode
     from potchain.consensus.quorum import Quorum
     from potchain.evidence import EvidenceProof, verify_evidence_proof
-    from potchain.genesis import parse_genesis
+    from potchain.genesis_file import parse_genesis
 
     agreed = parse_genesis(genesis.read_bytes(), str(genesis))
     proof = decode(EvidenceProof, file.read_bytes())
@@ -87,7 +87,7 @@ def verify_proof(proof: Path, genesis: Path, as_json: bool) -> None:
     from potchain.blocks import TransactionProof
     from potchain.consensus.quorum import Quorum
     from potchain.errors import CodecError
-    from potchain.genesis import parse_genesis
+    from potchain.genesis_file import parse_genesis
     from potchain.proofs import proof_from_json, verify_state_proof, verify_transaction_proof
     from potchain.registry import load_plugins
     from potchain.transactions import TransactionTypes

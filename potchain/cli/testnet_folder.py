@@ -23,7 +23,8 @@ import msgspec
 from potchain.config import CONFIG_FILE, load_config
 from potchain.crypto import SigningKey
 from potchain.errors import ConfigError
-from potchain.genesis import Genesis, InitialBalance, Parameters, parse_genesis, render_genesis
+from potchain.genesis import Genesis, InitialBalance, Parameters
+from potchain.genesis_file import parse_genesis, render_genesis
 from potchain.keyfiles import TEST_ITERATIONS, create_account_file, create_validator_keys, write_secret
 from potchain.primitives import uint256
 

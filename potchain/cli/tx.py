@@ -120,7 +120,7 @@ def sign(key: Path, password_file: Path | None, to: bytes, amount: int, fee: int
       potchain tx sign --genesis genesis.json --key alice.json --nonce 0 \\
         --to 0x00000000000000000000000000000000000000A1 --amount 5 --out transfer.json
     """
-    from potchain.genesis import parse_genesis
+    from potchain.genesis_file import parse_genesis
     from potchain.keyfiles import load_account_key
 
     parsed = parse_genesis(genesis.read_bytes(), str(genesis))

@@ -72,6 +72,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.home / self.genesis.file
 
     @property
+    def state_path(self) -> Path:
+        """Where a recovered network's first state is, beside the genesis file."""
+        return self.genesis_path.with_suffix(".state")
+
+    @property
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
         return self.ledger.url or f"sqlite:///{(self.home / 'ledger.sqlite').absolute()}"

@@ -40,6 +40,10 @@ VoteCheck = Callable[[PublicKey, bytes, bytes], bool]
 """As `crypto.verify_vote`: key, signed bytes, signature."""
 
 
+CHECKED_MAX = 1_024
+"""Messages whose nested signatures are remembered as good: view changes are sent again every second."""
+
+
 class Incoming:
     """Checks for one node."""
 
@@ -55,6 +59,7 @@ class Incoming:
         self._engine = engine
         self._verifier = verifier
         self._verify = verify
+        self._checked: dict[bytes, None] = {}
 
     def message(
         self, message: ConsensusMessage, epoch: Epoch, replica: Replica
@@ -80,14 +85,21 @@ class Incoming:
         if message.kind == BLOCK_VOTE:
             # A certificate's signatures are over view 0: a vote with another view would spoil it for everybody.
             return (), "a block vote with a body or a view" if message.body or message.view else None
+        if message.signature in self._checked:
+            return (), None  # a view change that is sent again; the engine compares body and signed digest
         try:
             return self._engine.signed_parts(message, replica.genesis.hash, epoch), None
         except CodecError as fault:
             return (), str(fault)
 
-    async def nested(self, nested: NestedSignatures, epoch: Epoch) -> str | None:
+    async def nested(self, message: ConsensusMessage, nested: NestedSignatures, epoch: Epoch) -> str | None:
         """Check the signatures inside a message, off the loop; the first that is no good, in words."""
-        return await asyncio.to_thread(self._nested_fault, nested, epoch)
+        fault = await asyncio.to_thread(self._nested_fault, nested, epoch)
+        if fault is None:
+            self._checked[message.signature] = None
+            if len(self._checked) > CHECKED_MAX:
+                del self._checked[next(iter(self._checked))]
+        return fault
 
     async def transactions(
         self, raws: tuple[bytes, ...], replica: Replica

@@ -114,6 +114,7 @@ class Driver:
         # One check of each kind for each peer at a time: more of the same is dropped, and asked for again.
         self._checking: set[tuple[NodeId, str]] = set()
         self._gossip: dict[NodeId, int] = {}
+        self._nested_under_way: dict[NodeId, int] = {}
         self._members = self._others()
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -300,13 +301,15 @@ class Driver:
 
     def _consensus_message(self, peer: NodeId, message: ConsensusMessage) -> None:
         epoch = self.replica.epochs.of_message(message.kind, message.epoch, message.sequence)
-        if epoch is None:
+        if epoch is None or not any(peer in each.ids for each in self.replica.epochs.near):
             return  # its sender is behind this node, or ahead of it: no fault of either
         nested, fault = self._incoming.message(message, epoch, self.replica)
         if fault:
             self._transport.misbehaved(peer, fault)
-        elif nested:
+        elif nested and self._nested_under_way.get(peer, 0) < len(epoch.members):
             self._spawn(self._nested(peer, message, nested, epoch))
+        elif nested:
+            pass  # dear to check, and a correct peer sends what counts again
         else:
             self.post(FrameReceived(peer, message))
 
@@ -322,7 +325,11 @@ class Driver:
     async def _nested(
         self, peer: NodeId, message: ConsensusMessage, nested: NestedSignatures, epoch: Epoch
     ) -> None:
-        fault = await self._incoming.nested(nested, epoch)
+        self._nested_under_way[peer] = self._nested_under_way.get(peer, 0) + 1
+        try:
+            fault = await self._incoming.nested(message, nested, epoch)
+        finally:
+            self._nested_under_way[peer] -= 1
         if fault:
             self._transport.misbehaved(peer, f"{message.kind}: {fault}")
         else:

@@ -225,7 +225,9 @@ class Gateway:
         key = account_key(address)
         header = self._replica.tip
         value, branch = self._replica.chain.state.get(key), self._replica.chain.state.prove(key)
-        if header.height == 0 or not await self.wait_height(header.height, certified=True, timeout_s=PROOF_WAIT_S):
+        if header.height == self.genesis.height:
+            return None
+        if not await self.wait_height(header.height, certified=True, timeout_s=PROOF_WAIT_S):
             return None
         certificate = await asyncio.to_thread(self._reader.certificate, header.height)
         if certificate is None:

@@ -44,6 +44,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Could be proposed and are not."""
     transactions_ms: int | None = None
     """How long the first of them has waited."""
+    ends: tuple[int, int] | None = None
+    """Last height of the epoch, and the number of the next one, once a change is decided."""
     uncertified: Mapping[int, Sequence[str]] = {}
     """Executed heights without a certificate, with the members whose block vote is missing."""
     steps_held: int = 0
@@ -62,18 +64,20 @@ def picture_of(replica: Replica, now_ns: int, *, batches_queued: int, blocks_que
     count, since_ns = replica.pool.proposable()
     request = catch_up.request
     others = [node for node in epoch.ids if node != replica.me]
+    pending = replica.epochs.pending
     return Picture(
         standing=None if replica.standing in _SETTLED else replica.standing,
         unanswered=[epoch.name_of(node) for node in replica.returning.unanswered],
         applied=replica.applied,
         credible_height=catch_up.credible_height,
         is_behind=catch_up.is_behind(replica.applied),
-        asked=None if request is None else (epoch.name_of(request[0]), (now_ns - request[1]) // NS_PER_MS),
+        asked=None if request is None else (replica.epochs.name_of(request[0]), (now_ns - request[1]) // NS_PER_MS),
         engine=engine,
         primary=epoch.name_of(engine.primary),
         is_primary=engine.primary == replica.me,
         transactions=count,
         transactions_ms=None if since_ns is None else (now_ns - since_ns) // NS_PER_MS,
+        ends=None if pending is None else (pending.first_sequence - 1, pending.number),
         uncertified=replica.certifier.missing(),
         steps_held=replica.sizes()["steps_waiting_for_disk"],
         batches_queued=batches_queued,
@@ -91,6 +95,7 @@ def waits_of(picture: Picture) -> tuple[Wait, ...]:
         *_view(picture),
         *_sequences(picture.engine.in_flight),
         *_proposal(picture),
+        *_epoch(picture),
         *_certificates(picture.uncertified),
         *_disk(picture),
         *_peers(picture),
@@ -162,6 +167,20 @@ def _proposal(picture: Picture) -> Iterable[Wait]:
         text = f"a proposal from primary {picture.primary} ({reachable}) of {count}{oldest}"
         missing = (picture.primary,)
     yield Wait(kind="proposal", text=text, missing=missing, since_ms=picture.transactions_ms)
+
+
+def _epoch(picture: Picture) -> Iterable[Wait]:
+    if picture.ends is None:
+        return
+    last, number = picture.ends
+    if picture.engine.last_decided >= last:
+        text = f"block {last}, with which epoch {number} begins, to be executed and certified here"
+    else:
+        left = heights(picture.engine.last_decided + 1, last)
+        proposer = "this node, the primary," if picture.is_primary else f"primary {picture.primary}"
+        text = f"{proposer} to fill up to the end of the epoch (sequences {left}); epoch {number} follows"
+    missing = () if picture.is_primary or picture.engine.last_decided >= last else (picture.primary,)
+    yield Wait(kind="epoch", text=text, missing=missing, sequence=last)
 
 
 def _certificates(uncertified: Mapping[int, Sequence[str]]) -> Iterable[Wait]:

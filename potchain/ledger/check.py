@@ -33,7 +33,7 @@ from potchain.genesis import Epoch, Genesis, epoch_digest
 from potchain.ledger import schema
 from potchain.ledger.reader import LedgerReader
 from potchain.ledger.stored import BlockBlobs, certificate_checksum, decode_stored
-from potchain.primitives import ZERO_DIGEST, Digest
+from potchain.primitives import Digest
 
 ROWS_AT_ONCE = 32
 """Block rows fetched together; bounds memory."""
@@ -56,10 +56,10 @@ class CheckedBlock(msgspec.Struct, frozen=True, kw_only=True):
     header: BlockHeader
     hash: Digest
     proposal: Proposal | None
-    """None at height 0."""
+    """None for the genesis block."""
     bodies: tuple[bytes, ...]
     order_certificate: OrderCertificate | None
-    """None at height 0."""
+    """None for the genesis block."""
     block_certificate: BlockCertificate | None
     changes: tuple[StateChange, ...]
 
@@ -97,7 +97,8 @@ def check_chain(
         if progress is not None:
             progress(block.header.height, tip)
     if last is None or last.header.height != tip:
-        raise LedgerCorrupt(0 if last is None else last.header.height + 1, f"no block; the highest is {tip}")
+        missing = genesis.height if last is None else last.header.height + 1
+        raise LedgerCorrupt(missing, f"no block; the highest is {tip}")
     return ChainSummary(
         height=tip,
         hash=last.hash,
@@ -117,7 +118,7 @@ def check_state(block: CheckedBlock, state: StateReplay) -> None:
 
 
 def checked_blocks(reader: LedgerReader, genesis: Genesis, genesis_header: BlockHeader) -> Iterator[CheckedBlock]:
-    """Every block from height 0, each compared with itself and its parent. Raises LedgerCorrupt."""
+    """Every block from genesis on, each compared with itself and its parent. Raises LedgerCorrupt."""
     stored = reader.genesis_hash()
     if stored is not None and stored != genesis.hash:
         raise LedgerError(
@@ -125,9 +126,10 @@ def checked_blocks(reader: LedgerReader, genesis: Genesis, genesis_header: Block
             f"0x{genesis.hash.hex()}"
         )
     epochs = {epoch.number: epoch for epoch in reader.epochs()}
-    if epochs.get(0) != genesis.first_epoch:
-        raise LedgerCorrupt(0, "the stored epoch 0 is not the genesis file's")
-    height, parent, total, epoch = 0, ZERO_DIGEST, 0, 0
+    first = genesis.first_epoch
+    if epochs.get(first.number) != first:
+        raise LedgerCorrupt(genesis.height, f"the stored epoch {first.number} is not the genesis file's")
+    height, parent, total, epoch = genesis.height, genesis.parent_hash, 0, first.number
     before: CheckedBlock | None = None
     for row in _rows(reader):
         if row.height != height:
@@ -182,7 +184,9 @@ def _checked(row: Row[Any], genesis: Genesis, genesis_header: BlockHeader) -> Ch
         hash=hash_,
         proposal=_checked_proposal(row, header, genesis_header),
         bodies=bodies,
-        order_certificate=decode_stored(OrderCertificate, row.order_certificate, height) if height else None,
+        order_certificate=(
+            decode_stored(OrderCertificate, row.order_certificate, height) if height > genesis_header.height else None
+        ),
         block_certificate=_checked_certificate(row, header, hash_),
         changes=decode_stored(StateChanges, row.changes, height).changes,
     )
@@ -190,10 +194,10 @@ def _checked(row: Row[Any], genesis: Genesis, genesis_header: BlockHeader) -> Ch
 
 def _checked_proposal(row: Row[Any], header: BlockHeader, genesis_header: BlockHeader) -> Proposal | None:
     height = header.height
-    if not height:
+    if height == genesis_header.height:
         if header != genesis_header:
-            raise LedgerCorrupt(0, "the stored genesis block is not the one that the genesis file and rules give")
-        _expect(0, "proposal and order certificate", row.proposal + row.order_certificate, b"")
+            raise LedgerCorrupt(height, "the stored genesis block is not the one that the genesis file and rules give")
+        _expect(height, "proposal and order certificate", row.proposal + row.order_certificate, b"")
         return None
     proposal = decode_stored(Proposal, row.proposal, height)
     head = proposal.header

@@ -69,13 +69,25 @@ class LedgerReader:
         self.database = database
         self._deadline_ns = deadline_ns
         self._contents = lru_cache(CONTENTS_CACHED)(self._read_contents)
+        self._genesis_height: int | None = None
 
     # --- the chain --------------------------------------------------------------------------------------------------
+
+    def is_made(self) -> bool:
+        """Whether the database has a ledger's tables."""
+        with self.database.read(self._deadline_ns) as connection:
+            return sa.inspect(connection).has_table(schema.chain.name)
 
     def genesis_hash(self) -> Digest | None:
         """Which network this ledger belongs to; None when it is empty."""
         found = self._scalar(sa.select(schema.chain.c.genesis_hash))
         return None if found is None else Digest(bytes(found))
+
+    def genesis_height(self) -> int:
+        """Height of the genesis block: 0, or where a recovered network goes on. 0 while the ledger is empty."""
+        if self._genesis_height is None:
+            self._genesis_height = self._scalar(sa.select(sa.func.min(_b.height)))
+        return self._genesis_height or 0
 
     def tip(self) -> Tip:
         """The highest block. Raises LedgerError when the ledger is empty."""
@@ -144,11 +156,11 @@ class LedgerReader:
         return None if found is None else decode_stored(BlockCertificate, bytes(found), height)
 
     def heights_without_certificate(self, after: int, limit: int = PAGE_MAX) -> tuple[int, ...]:
-        """Heights above `after` (at least 0) whose certificate is not here, ascending."""
+        """Heights above `after`, and above genesis, whose certificate is not here, ascending."""
         query = (
             sa.select(_b.height)
             .select_from(_JOINED)
-            .where(_b.height > max(0, after), _c.height.is_(None))
+            .where(_b.height > max(self.genesis_height(), after), _c.height.is_(None))
             .order_by(_b.height)
             .limit(_page(limit))
         )
@@ -158,6 +170,11 @@ class LedgerReader:
         """Every block up to here has its certificate: they are final."""
         missing = self.heights_without_certificate(0, 1)
         return missing[0] - 1 if missing else self.tip().height
+
+    def highest_certificate(self) -> BlockCertificate | None:
+        """The block certificate of the highest height that has one, whether or not all below have."""
+        found = self._rows(sa.select(_c.height, _c.data).order_by(_c.height.desc()).limit(1))
+        return decode_stored(BlockCertificate, bytes(found[0].data), found[0].height) if found else None
 
     def stable_height(self, checkpoint_interval: int) -> int:
         """Highest height divisible by `checkpoint_interval` whose certificate is here; 0 is genesis."""
@@ -232,9 +249,9 @@ class LedgerReader:
         """Consecutive blocks from a height for a node that was away; one at least, if it exists, whatever its size."""
         query: sa.Select[Any] = sa.select(*_HEAD, _b.bodies).select_from(_JOINED)
         found: list[SyncBlock] = []
-        size = 0
+        size, genesis = 0, self.genesis_height()
         with self.database.read(self._deadline_ns) as connection:
-            first = max(1, from_height)  # genesis is not synchronised: everyone has it
+            first = max(genesis + 1, from_height)  # genesis is not synchronised: everyone has it
             for height in range(first, first + _page(count_max)):
                 row = connection.execute(query.where(_b.height == height)).one_or_none()
                 if row is None:

@@ -41,7 +41,10 @@ def progress_of(connection: Connection, name: str) -> tuple[int, int]:
     """(height, position) of what a projection does next, on an open snapshot."""
     table = schema.projection_progress.c
     row = connection.execute(sa.select(table.height, table.position).where(table.name == name)).one_or_none()
-    return (0, 0) if row is None else (row.height, row.position)
+    if row is not None:
+        return row.height, row.position
+    lowest = connection.execute(sa.select(sa.func.min(schema.blocks.c.height))).scalar()
+    return int(lowest or 0), 0  # a recovered network's blocks begin above 0
 
 
 def _changes_above_progress(connection: Connection) -> dict[bytes, bytes | None]:

@@ -137,9 +137,10 @@ class LedgerWriter:
         insert_rows(connection, schema.blocks, [genesis_row(header, changes)])
 
     def _check_genesis(self, connection: Connection, header: BlockHeader) -> None:
-        stored = connection.execute(sa.select(schema.blocks.c.header).where(schema.blocks.c.height == 0)).scalar()
+        height = header.height
+        stored = connection.execute(sa.select(schema.blocks.c.header).where(schema.blocks.c.height == height)).scalar()
         if stored is None or bytes(stored) != encode(header):
-            raise LedgerCorrupt(0, "the stored genesis block is not the one that the genesis file and rules give")
+            raise LedgerCorrupt(height, "the stored genesis block is not the one that the genesis file and rules give")
 
     def _read_tip(self, connection: Connection) -> None:
         table = schema.blocks.c

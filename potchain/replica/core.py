@@ -8,6 +8,7 @@ All rooms share one `KnownEpochs`: an epoch begins in `_begin_epoch` and nowhere
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -20,6 +21,7 @@ from potchain.genesis import Epoch, Genesis
 from potchain.pool import TransactionPool
 from potchain.primitives import Digest, NodeId
 from potchain.replica import actions, wire
+from potchain.replica.admitting import Admission
 from potchain.replica.boot import ReplicaBoot
 from potchain.replica.certifying import Divergence
 from potchain.replica.engine_host import ENGINE_TIMER, MakeEngine
@@ -79,7 +81,10 @@ class Replica:
         self._own = rooms.own
         self._host = rooms.host
         self._exchange = rooms.exchange
+        self._admission = Admission(rooms)
         self._upkeep = Upkeep(rooms)
+        self._host.before_report(self._upkeep.forward_waiting)
+        self._work_waits = False
         self._turn = EpochTurn(rooms, self._on_stable)
         self._host.boot(epoch, voting=self.returning.votes)
 
@@ -102,7 +107,7 @@ class Replica:
             case actions.FrameReceived():
                 self._on_frame(event.sender, event.frame)
             case actions.TransactionsVerified():
-                self._on_transactions(event)
+                self._admission.take(event, self._now.monotonic_ns)
             case actions.Persisted():
                 self._outbox.persisted(event.token)
             case actions.Applied():
@@ -201,30 +206,6 @@ class Replica:
         else:
             self._outbox.now(actions.Notice("debug", f"{message.kind} of epoch {message.epoch}, this is {current}"))
 
-    # --- transactions -----------------------------------------------------------------------------------------------
-
-    def _on_transactions(self, event: actions.TransactionsVerified) -> None:
-        outcomes = []
-        admitted = []
-        for transaction in event.transactions:
-            status, code, detail = self.chain.admit(transaction, self._now.monotonic_ns)
-            if status == "accepted":
-                admitted.append(transaction)
-            outcomes.append((transaction.id, status, code, detail))
-        if event.ticket is None:
-            self._outbox.persist_in_company(tuple(admitted))
-        else:
-            self._outbox.persist(bodies=tuple(admitted))
-        for transaction in event.transactions:
-            if self.desk.is_wanted(transaction.id):
-                self.desk.body_arrived(transaction)
-        if event.ticket is not None:
-            self._outbox.flush()  # what a client is told is known here is durable here, too
-            if admitted:
-                gossip = wire.Gossip(tuple(transaction.raw for transaction in admitted))
-                self._outbox.then(actions.Transmit(None, gossip))
-            self._outbox.then(actions.Resolve(event.ticket, tuple(outcomes)))
-
     # --- decisions, blocks, certificates ----------------------------------------------------------------------------
 
     def _on_decision(self, decision: consensus.Decision) -> None:
@@ -274,7 +255,7 @@ class Replica:
         self._host.certified(certificate, self._now)
         self.returning.certified(certificate)
         if certificate.height == self.epochs.last_height:
-            self._outbox.then(self._begin_epoch)
+            self._outbox.then(partial(self._begin_epoch, certificate.height))
 
     def _on_stable(self, stable: int) -> None:
         self._own.stable(stable)
@@ -296,8 +277,8 @@ class Replica:
             if height > self._host.low and self._own.block_vote(height) is None:
                 self._vote_for_block(height, Digest(block_hash))
 
-    def _begin_epoch(self) -> None:
-        for message in self._turn.begin(self._now):
+    def _begin_epoch(self, last: int) -> None:
+        for message in self._turn.begin(last, self._now):
             self._on_message(message)
         self._upkeep.ask_for_blocks(self._now, stuck=False)
 
@@ -326,6 +307,10 @@ class Replica:
         now = self._now
         self.timers.start_at("batch", now.monotonic_ns, self.desk.build_if_due(now))
         self.timers.start_at("fetch", now.monotonic_ns, self.desk.fetch_due(now))
+        waits = self.pool.proposable()[0] > 0
+        if waits and not self._work_waits:
+            self._host.report_work(now)  # its time runs from now, not from the next tick
+        self._work_waits = waits
 
     def _on_timer(self, name: str, generation: int) -> None:
         if not self.timers.fired(name, generation):

@@ -65,6 +65,7 @@ class EngineHost:
         self._on_decision = on_decision
         self._on_stable = on_stable
         self._on_misbehaviour = on_misbehaviour
+        self._forward: Callable[[actions.Now], None]
         self._now = actions.Now(0, 0)
         self._stable = stable
         self._checkpoint = stable_certificate
@@ -80,6 +81,10 @@ class EngineHost:
     def connect(self, chain: Chain, desk: ProposalDesk, exchange: Exchange, neglect: NeglectJudge) -> None:
         """The rooms that answer what engines of this epoch ask; before `boot`."""
         self._chain, self._desk, self._exchange, self._neglect = chain, desk, exchange, neglect
+
+    def before_report(self, forward: Callable[[actions.Now], None]) -> None:
+        """What is done whenever the engine asks what waits: the primary gets it once more before it is accused."""
+        self._forward = forward
 
     @property
     def low(self) -> int:
@@ -199,6 +204,7 @@ class EngineHost:
             case consensus.KeepInFlight():
                 self._desk.keep_in_flight(ask.digests, self._chain.is_decided)
             case consensus.ReportWork():
+                self._forward(self._now)
                 self.report_work(self._now)
 
 

@@ -19,6 +19,8 @@ from potchain.replica.rooms import Rooms
 
 EARLY_PER_MEMBER_MAX = 32
 """Messages of the next epoch that are kept for each of its validators until it begins here, too."""
+EARLY_BYTES_MAX = 64 * 1024
+"""Bound on the body of one of them; a larger one is sent again when it is needed."""
 
 
 class EpochTurn:
@@ -52,13 +54,15 @@ class EpochTurn:
 
     def keep_early(self, message: ConsensusMessage) -> None:
         """Its sender is in the next epoch already, this node soon. Nothing of it counts before."""
+        if len(message.body) > EARLY_BYTES_MAX:
+            return
         self._early.setdefault(NodeId(message.sender), deque(maxlen=EARLY_PER_MEMBER_MAX)).append(message)
 
-    def begin(self, now: Now) -> Iterator[ConsensusMessage]:
-        """Block C is executed and certified here: make the next epoch current. Messages that were early come back."""
+    def begin(self, last: int, now: Now) -> Iterator[ConsensusMessage]:
+        """Block C, `last`, is executed and certified here: make the next epoch current; early messages come back."""
         epoch = self._epochs.pending
-        assert epoch is not None, "block C was executed, and its state names the epoch"
-        last = epoch.first_sequence - 1
+        if epoch is None or epoch.first_sequence != last + 1:
+            return  # it has begun already: the certificate was stored twice
         if self._host.low < last:
             self._on_stable(last)
         self._epochs.begin(epoch)

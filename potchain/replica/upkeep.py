@@ -108,7 +108,7 @@ class Upkeep:
         wanted = self._catch_up.certificates_wanted(self._certifier.certified, self._chain.applied.height, now_ns)
         if wanted is not None:
             self._outbox.then(Transmit(*wanted))
-        self._forward_waiting(now)
+        self.forward_waiting(now)
         # What its pool holds as proposable may be executed elsewhere already.
         self._neglect.paused = self._catch_up.active or self._catch_up.is_behind(self._chain.tip.height)
         self._host.report_work(now)
@@ -117,7 +117,7 @@ class Upkeep:
         low = self._host.engine.status().low_water_mark
         return self._returning.progress(self._chain.applied.height, self._certifier.certified, low, now)
 
-    def _forward_waiting(self, now: Now) -> None:
+    def forward_waiting(self, now: Now) -> None:
         """Half a view timeout without being proposed: make sure that the primary has it (design, timers (b)).
 
         From a view timeout on, and in a view change, everyone gets it: who does not know that work waits would never

@@ -21,9 +21,11 @@ from potchain.errors import ConfigError
 from potchain.registry import load_plugins
 from potchain.sim.byzantine import Liar
 from potchain.sim.checkers import standard_checkers
-from potchain.sim.cluster import run
+from potchain.sim.clients import Script
+from potchain.sim.cluster import Applications, run
 from potchain.sim.observation import Checker
 from potchain.sim.plan import Outcome, Plan
+from potchain.sim.trace import TraceSink
 
 MakeCheckers = Callable[[Plan], Sequence[Checker]]
 
@@ -66,10 +68,20 @@ def run_plan(
     engine: EngineFactory,
     make_checkers: MakeCheckers = standard_checkers,
     *,
-    trace: Callable[[str], None] | None = None,
+    applications: Applications | None = None,
+    script: Script | None = None,
+    trace: TraceSink | None = None,
 ) -> Outcome:
     """Run one plan under fresh checkers, its liars behind the middleware of this room."""
-    return run(plan, engine, checkers=make_checkers(plan), middleware=Liar, trace=trace)
+    return run(
+        plan,
+        engine,
+        applications=applications,
+        checkers=make_checkers(plan),
+        middleware=Liar,
+        script=script,
+        trace=trace,
+    )
 
 
 def first_violation(

@@ -29,7 +29,7 @@ from potchain.primitives import NS_PER_S, uint256
 from potchain.sim.clients import ACCOUNT_BALANCE, SCRIPT_ACCOUNTS, Clients, Script, account_key, script_key
 from potchain.sim.disk import Disk, DiskCopy, FileDisk, MemoryDisk
 from potchain.sim.middleware import Attacker, Middleware
-from potchain.sim.network import Network
+from potchain.sim.network import Lose, Network
 from potchain.sim.node import SimNode
 from potchain.sim.observation import ApiAnswer, Checker
 from potchain.sim.plan import (
@@ -71,11 +71,13 @@ def run(
     checkers: Sequence[Checker] = (),
     middleware: MakeMiddleware | None = None,
     script: Script | None = None,
+    lose: Lose | None = None,
     trace: TraceSink | None = None,
 ) -> Outcome:
     """Run a plan. `applications` makes one node's applications (None: accounts); `middleware` is needed when the plan
-    has Byzantine nodes; `script` may submit transactions of its own; `trace` is given every line."""
-    cluster = Cluster(plan, engine, applications or _accounts, checkers, middleware, Trace(trace))
+    has Byzantine nodes; `script` may submit transactions of its own; `lose` may lose chosen frames, at any time;
+    `trace` is given every line."""
+    cluster = Cluster(plan, engine, applications or _accounts, checkers, middleware, Trace(trace), lose)
     with _captured_logs():
         try:
             return cluster.run(script)
@@ -94,6 +96,7 @@ class Cluster:
         checkers: Sequence[Checker],
         middleware: MakeMiddleware | None,
         trace: Trace,
+        lose: Lose | None = None,
     ) -> None:
         self.plan = plan
         self.factory = factory
@@ -103,7 +106,7 @@ class Cluster:
         self.wall_start_ms = WALL_START_MS
         self.watchers = Watchers(checkers, lambda: self.scheduler.now_ns)
         self.genesis = make_genesis(plan)
-        self.network = Network(self.scheduler, plan.seed, plan.link, self._note)
+        self.network = Network(self.scheduler, plan.seed, plan.link, self._note, lose)
         self._applications = applications
         self._make_middleware = middleware
         self._torn = any(isinstance(each, Crash | CrashAtStep) and each.torn for each in plan.faults)

@@ -27,6 +27,10 @@ CONNECT_MAX_NS = 150_000_000
 """A session comes up at a time between the two after it became possible."""
 
 
+Lose = Callable[[int, int, bytes, int], bool]
+"""Sender, receiver, a frame's bytes, virtual time: whether the network loses this very frame."""
+
+
 class Port(Protocol):
     """A node as the network sees it."""
 
@@ -68,8 +72,16 @@ class _Way(msgspec.Struct, eq=False):
 class Network:
     """All links of a run."""
 
-    def __init__(self, scheduler: Scheduler, seed: int, link: Link, report: Callable[[str], None]) -> None:
-        """`report` is told what happens to sessions, for the trace."""
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        seed: int,
+        link: Link,
+        report: Callable[[str], None],
+        lose: Lose | None = None,
+    ) -> None:
+        """`report` is told what happens to sessions, for the trace; `lose` may lose chosen frames, besides `link`."""
+        self._lose = lose
         self._scheduler = scheduler
         self._seed = seed
         self._link = link
@@ -157,7 +169,7 @@ class Network:
         draws = [way.rng.random() for _ in range(4)]
         if way.cuts:
             return "cut"
-        if draws[0] * PPM < link.loss_ppm:
+        if draws[0] * PPM < link.loss_ppm or (self._lose is not None and self._lose(sender, receiver, data, now_ns)):
             return "lost"
         span_ns = link.latency_max_ns - link.latency_min_ns
         arrives_ns = now_ns + link.latency_min_ns + int(draws[1] * span_ns)

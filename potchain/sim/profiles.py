@@ -40,6 +40,10 @@ HEAL_NS = 7 * NS_PER_S
 FIRST_FAULT_NS = 200 * NS_PER_MS
 SAFETY_ONLY_PERCENT = 20
 """How many plans of the wild profiles never heal."""
+OBSERVER_PERCENT = 10
+"""How many plans have an observer beside the validators."""
+REFORMED_PERCENT = 15
+"""How many liars are honest again when the plan heals; they still count as faulty."""
 MARGIN_NS = 2 * NS_PER_S
 """A run lasts this much longer than its liveness bound."""
 
@@ -97,12 +101,13 @@ class Draft:
         draft = Plan(
             seed=self.seed,
             nodes=self.nodes,
+            observers=int(self.chance(OBSERVER_PERCENT)),
             heal_ns=self.heal_ns,
             link=self.link,
             write_ns=self.write_ns,
             parameters=tuple(sorted(self.parameters.items())),
             faults=tuple(sorted(self.faults, key=lambda fault: fault.at_ns)),
-            byzantine=tuple(self.byzantine),
+            byzantine=tuple(self._for_a_while(lie) for lie in self.byzantine),
             workload=self.workload,
         )
         duration_ns = HEAL_NS + 5 * NS_PER_S
@@ -110,6 +115,10 @@ class Draft:
             bound_ns = liveness_bound_ns(draft, Parameters(**self.parameters))
             duration_ns = self.heal_ns + bound_ns + MARGIN_NS
         return msgspec.structs.replace(draft, duration_ns=duration_ns)
+
+    def _for_a_while(self, lie: Byzantine) -> Byzantine:
+        """Some liars reform."""
+        return msgspec.structs.replace(lie, until_ns=self.end_ns) if self.chance(REFORMED_PERCENT) else lie
 
 
 def plan_of(profile: str, seed: int, nodes: int = 4) -> Plan:

@@ -19,7 +19,7 @@ from potchain.consensus.interface import SlotStatus
 from potchain.crypto import parse_public_key, verify_vote
 from potchain.errors import CodecError, InvalidProof
 from potchain.evidence import EvidenceProof, evidence_id, verify_evidence_proof
-from potchain.genesis import render_genesis
+from potchain.genesis_file import render_genesis
 from potchain.ledger.evidence import StoredEvidence
 
 

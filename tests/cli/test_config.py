@@ -12,7 +12,8 @@ from potchain import cli
 from potchain.cli.testnet_folder import create_network, local_hosts
 from potchain.config import PeerDirectory, load_config, sections
 from potchain.errors import ConfigError
-from potchain.genesis import Epoch, parse_genesis
+from potchain.genesis import Epoch
+from potchain.genesis_file import parse_genesis
 from potchain.keyfiles import create_validator_keys, load_validator_keys
 from potchain.pool.interface import PoolLimits
 

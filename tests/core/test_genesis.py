@@ -19,9 +19,8 @@ from potchain.genesis import (
     Parameters,
     epoch_digest,
     parameter_faults,
-    parse_genesis,
-    render_genesis,
 )
+from potchain.genesis_file import parse_genesis, render_genesis
 from potchain.primitives import UINT256_MAX, uint
 
 GENESIS = make_genesis([("alice", 10**24), ("bob", 5), ("carol", 0)], base_fee=25)

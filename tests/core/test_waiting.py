@@ -87,6 +87,15 @@ def test_an_idle_node_waits_for_nothing() -> None:
             with_(transactions=2, transactions_ms=7, is_primary=True),
             "this node, the primary, to propose 2 transactions, waiting for 7 ms",
         ),
+        (
+            with_(ends=(12, 1)),
+            "primary node2 to fill up to the end of the epoch (sequences 5 to 12); epoch 1 follows",
+        ),
+        (
+            with_(ends=(12, 1), is_primary=True),
+            "this node, the primary, to fill up to the end of the epoch (sequences 5 to 12); epoch 1 follows",
+        ),
+        (with_(ends=(4, 1)), "block 4, with which epoch 1 begins, to be executed and certified here"),
         (with_(uncertified={7: ["node0", "node1"]}), "block votes for height 7 from node0, node1"),
         (with_(uncertified={7: []}), "block votes for height 7 from this node itself"),
         (with_(steps_held=3, batches_queued=2), "the disk of the vote log: 3 batches wait for it"),

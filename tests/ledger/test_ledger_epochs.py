@@ -16,7 +16,8 @@ from potchain.application.state import AuthenticatedState
 from potchain.blocks import OrderCertificate, TransactionProof
 from potchain.codec import encode
 from potchain.errors import InvalidProof, LedgerCorrupt
-from potchain.genesis import Epoch, epoch_digest, render_genesis
+from potchain.genesis import Epoch, epoch_digest
+from potchain.genesis_file import render_genesis
 from potchain.ledger import schema
 from potchain.ledger.check import check_chain
 from potchain.ledger.database import Database

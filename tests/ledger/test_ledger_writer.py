@@ -94,8 +94,8 @@ def test_a_fault_in_the_middle_leaves_nothing(ledger: StoredChain) -> None:
     assert ledger.dump(schema.blocks) == before
     assert ledger.writer.height == 0
     # Blocks are in, then the epoch of another number 0 fails.
+    again = msgspec.structs.replace(blocks[2], next_epoch=encode(ledger.chain.genesis.first_epoch))
     with pytest.raises(LedgerError):
-        again = msgspec.structs.replace(blocks[2], next_epoch=encode(ledger.chain.genesis.first_epoch))
         ledger.writer.apply([*blocks[:2], again])
     assert ledger.dump(schema.blocks) == before
     ledger.writer.apply(blocks)

@@ -20,6 +20,7 @@ from potchain.consensus.interface import (
     Effects,
     Event,
     Executed,
+    KeepInFlight,
     MessageReceived,
     Misbehaviour,
     ProposalBuilt,
@@ -103,7 +104,7 @@ OTHER = make_proposal(EPOCH, 1, salt=1)
 def test_primary_assigns_the_sequence_and_multicasts_a_pre_prepare() -> None:
     """The primary gives the request a sequence number and multicasts <<PRE-PREPARE, v, n, d>, m>. Section 4.2."""
     primary = Replica(0)
-    assert primary.first.ask == (BuildProposal(1, 0),)
+    assert primary.first.ask == (KeepInFlight(()), BuildProposal(1, 0))
     effects = primary.step(ProposalBuilt(FIRST, 0))
     assert effects.send == (Send(kind="pre-prepare", view=0, sequence=1, digest=digest_of(FIRST), body=encode(FIRST)),)
     assert [record.kind for record in effects.persist] == ["accepted"]
@@ -111,7 +112,7 @@ def test_primary_assigns_the_sequence_and_multicasts_a_pre_prepare() -> None:
 
 def test_backups_ask_for_no_proposal() -> None:
     """Only the primary of a view starts the protocol. Section 4.2."""
-    assert Replica(1).first == Effects()
+    assert Replica(1).first == Effects(ask=(KeepInFlight(()),))
 
 
 def test_primary_buffers_when_too_much_is_in_progress() -> None:

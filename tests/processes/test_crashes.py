@@ -83,8 +83,8 @@ def test_two_dead_nodes_stop_the_network_and_status_says_so(live: LiveNetwork) -
     problem = live.refusal(1, live.transfer(), wait="final", timeout_s=6)
     assert (problem.status, problem.code) == (504, "timeout")
     status = live.get(1, "/v1/status")
-    assert "node0 (not connected)" in status["stalled"]
-    assert "node3 (not connected)" in live.get(1, "/v1/consensus")["waiting_for"]
+    assert "view-change from node0, node3" in status["stalled"]
+    assert "view-change from node0, node3" in live.get(1, "/v1/consensus")["waiting_for"]
     live.start(0)  # and it goes on, the transaction included
     height = status["height"] + 1
     assert live.wait_final(1, height)["stalled"] is None

@@ -18,7 +18,8 @@ from epoch_application import ChangeEpoch
 from live_network import LiveNetwork, live_network
 
 from potchain.client import NodeClient
-from potchain.genesis import Genesis, Parameters, parse_genesis, render_genesis
+from potchain.genesis import Genesis, Parameters
+from potchain.genesis_file import parse_genesis, render_genesis
 from potchain.primitives import uint256
 from potchain.transactions import TransactionTypes, Transfer
 from potchain.typed_data import struct_to_json

@@ -345,7 +345,7 @@ def test_liveness_wants_what_was_accepted_to_be_final_everywhere() -> None:
     checker.answered(world.answer(1, transfer))
     for node in world.nodes:
         node.replica.pool.states[transfer.id] = PendingState("pool")
-    with pytest.raises(PromiseBroken, match="accepted and is not executed.*v0 view 2 normal, 0 final, 7 waiting"):
+    with pytest.raises(PromiseBroken, match=r"accepted and is not executed.*v0 view 2 normal, 0 final, 7 waiting"):
         checker.second(world)
     block = world.block(transfer)
     checker.executed(world.nodes[0], block)

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from sim_networks import WORK, Witness, plan, watched
 
-from potchain.primitives import NS_PER_MS, NS_PER_S, NodeId
+from potchain.primitives import NS_PER_MS, NS_PER_S, NodeId, uint256
 from potchain.replica import wire
+from potchain.sim.clients import Clients, script_key
 from potchain.sim.cluster import run
 from potchain.sim.middleware import Attacker
 from potchain.sim.observation import ApiAnswer, Checker, NodeView, PromiseBroken
@@ -29,7 +30,9 @@ from potchain.sim.plan import (
     SlowDisk,
     SlowNode,
     Twin,
+    Workload,
 )
+from potchain.transactions import Transaction, Transfer
 from potchain_pbft import PbftFactory
 
 STORM = plan(
@@ -121,6 +124,29 @@ def test_a_second_copy_of_every_transaction_at_every_node_is_executed_once() -> 
     outcome, witness = watched(plan(3, workload=everywhere))
     assert outcome.transactions == WORK.transactions
     assert len([each for each in witness.answers if each.transactions and not each.rubbish]) == 4 * WORK.transactions
+
+
+def test_a_script_submits_what_it_likes() -> None:
+    sent: list[Transaction] = []
+
+    def script(clients: Clients) -> None:
+        key, to = script_key(0), script_key(1).address
+        for nonce in range(3):
+            body = Transfer(key.address, nonce, uint256(10), 0, to, uint256(5), b"by script")
+            sent.append(clients.submit_at((1 + nonce) * NS_PER_S, nonce, body, key))
+        clients.read_at(6 * NS_PER_S, 2, f"/v1/transactions/0x{sent[0].id.hex()}")
+
+    witness = Witness()
+    nothing = Workload(accounts=1, transactions=0, rubbish=0)
+    outcome = run(plan(1, seconds=7, workload=nothing), PbftFactory(), checkers=(witness,), script=script)
+    assert outcome.violation is None, outcome.violation
+    assert outcome.transactions == 3
+    assert msgspec.json.decode(witness.answers[-1].document)["state"] == "executed"
+
+
+def test_an_observer_follows() -> None:
+    outcome, witness = watched(plan(2, seconds=7, observers=1))
+    assert witness.heights == [outcome.height] * 5
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])

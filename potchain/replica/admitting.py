@@ -1,0 +1,42 @@
+"""Transactions with good signatures, on their way into the pool: from clients, from gossip, and as bodies asked for.
+
+What a client is told is known here is durable here. Gossip was promised to nobody, and becomes durable in company.
+"""
+
+from __future__ import annotations
+
+from potchain.replica import wire
+from potchain.replica.actions import Resolve, TransactionsVerified, Transmit
+from potchain.replica.rooms import Rooms
+
+
+class Admission:
+    """Offers transactions to the pool and answers who brought them."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._chain = rooms.chain
+        self._desk = rooms.desk
+        self._outbox = rooms.outbox
+
+    def take(self, event: TransactionsVerified, now_ns: int) -> None:
+        """Admit what may be admitted; complete proposals that waited for a body; resolve a client's call."""
+        outcomes = []
+        admitted = []
+        for transaction in event.transactions:
+            status, code, detail = self._chain.admit(transaction, now_ns)
+            if status == "accepted":
+                admitted.append(transaction)
+            outcomes.append((transaction.id, status, code, detail))
+        if event.ticket is None:
+            self._outbox.persist_in_company(tuple(admitted))
+        else:
+            self._outbox.persist(bodies=tuple(admitted))
+        for transaction in event.transactions:
+            if self._desk.is_wanted(transaction.id):
+                self._desk.body_arrived(transaction)
+        if event.ticket is not None:
+            self._outbox.flush()  # what a client is told is known here is durable here, too
+            if admitted:
+                gossip = wire.Gossip(tuple(transaction.raw for transaction in admitted))
+                self._outbox.then(Transmit(None, gossip))
+            self._outbox.then(Resolve(event.ticket, tuple(outcomes)))

@@ -1,0 +1,582 @@
+"""Directed runs of the simulator: plans with hand-made liars and chosen losses, for what dice would seldom hit.
+
+A scenario stays inside the fault model: at most f nodes lie, with their own keys only, and the network loses what it
+likes. So shipping code must get through every one of them; `sim_mutants` names the wrong code that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from epoch_application import ChangeEpoch, EpochApplication
+
+from potchain.application.accounts import AccountsApplication
+from potchain.blocks import Proposal, build_proposal, null_request, proposal_digest, vote_bytes
+from potchain.codec import decode, encode
+from potchain.consensus.interface import ConsensusMessage, MessageName
+from potchain.errors import CodecError
+from potchain.genesis import Parameters
+from potchain.primitives import NS_PER_MS, Digest, NodeId, uint256
+from potchain.replica import wire
+from potchain.sim.byzantine import Liar
+from potchain.sim.checkers import liveness_bound_ns, standard_checkers
+from potchain.sim.clients import Clients, Script, script_key
+from potchain.sim.cluster import WALL_START_MS, Applications, MakeMiddleware, run, validator_keys
+from potchain.sim.forging import Forger, proposal_of
+from potchain.sim.middleware import Attacker
+from potchain.sim.plan import Byzantine, Crash, Fault, Link, LoseVoteLog, Outcome, Partition, Plan, Twin, Workload
+from potchain.sim.trace import TraceSink
+from potchain.transactions import Transfer
+from potchain_pbft import PbftFactory
+from potchain_pbft.messages import COMMIT, PRE_PREPARE, PREPARE
+from potchain_pbft.view_messages import NEW_VIEW, VIEW_CHANGE, body_digest, make_new_view
+
+AT_MS = 400
+"""When work comes: by then all nodes are connected and have asked each other what they signed."""
+LATE_MS = 1_100
+"""When it comes where a faulty node is the first primary. It says no boot id, so its questions of the first 100 ms look
+like ones that were answered, and only those of the first second count."""
+QUICK = {
+    "view_timeout_ms": 500, "view_timeout_cap_ms": 1_000, "checkpoint_interval": 4, "log_window": 8,
+    "in_flight_max": 4, "batch_max": 1,
+}  # fmt: skip
+PATIENT = {**QUICK, "view_timeout_ms": 8_000, "view_timeout_cap_ms": 8_000}
+EPOCH_CHANGE_AT_MS = 400
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """A frame on its way."""
+
+    sender: int
+    receiver: int
+    frame: wire.Frame
+    at_ms: int
+
+    def touches(self, node: int) -> bool:
+        """Whether that node sends or receives it."""
+        return node in (self.sender, self.receiver)
+
+    def is_vote(self, kind: str, *, view: int | None = None, sequence: int | None = None) -> bool:
+        """Whether it is a consensus message of that kind, and of that view and sequence if given."""
+        message = self.frame
+        return (
+            isinstance(message, ConsensusMessage)
+            and message.kind == kind
+            and view in (None, message.view)
+            and sequence in (None, message.sequence)
+        )
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One directed run."""
+
+    name: str
+    plan: Plan
+    middleware: MakeMiddleware = Liar
+    lost: Callable[[Traffic], bool] | None = None
+    script: Script | None = None
+    applications: Applications | None = None
+
+
+def play(scenario: Scenario, trace: TraceSink | None = None) -> Outcome:
+    """Run it under all checkers."""
+    lost = scenario.lost
+    last: list[bytes | wire.Frame | None] = [b"", None]
+
+    def lose(sender: int, receiver: int, data: bytes, now_ns: int) -> bool:
+        if last[0] is not data:
+            last[:] = [data, _frame(data)]
+        frame = last[1]
+        if lost is None or frame is None or isinstance(frame, bytes):
+            return False
+        return lost(Traffic(sender, receiver, frame, now_ns // NS_PER_MS))
+
+    return run(
+        scenario.plan,
+        PbftFactory(),
+        applications=scenario.applications,
+        checkers=standard_checkers(scenario.plan),
+        middleware=scenario.middleware,
+        script=scenario.script,
+        lose=None if lost is None else lose,
+        trace=trace,
+    )
+
+
+def _frame(data: bytes) -> wire.Frame | None:
+    try:
+        return wire.decode_frame(data)
+    except CodecError:
+        return None
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+def plan(
+    *,
+    transactions: int = 2,
+    at_ms: int = AT_MS,
+    until_ms: int = 0,
+    accounts: int = 8,
+    end_ms: int = 5_000,
+    heal_ms: int | None = None,
+    parameters: dict[str, int] | None = None,
+    faults: Iterable[Fault] = (),
+    liars: Iterable[int] = (),
+    nodes: int = 4,
+    twins: Iterable[int] = (),
+) -> Plan:
+    """A short run; with `heal_ms` as long as its liveness bound, else a safety run that ends at `end_ms`."""
+    draft = Plan(
+        seed=1,
+        nodes=nodes,
+        duration_ns=end_ms * NS_PER_MS,
+        heal_ns=None if heal_ms is None else heal_ms * NS_PER_MS,
+        link=Link(latency_min_ns=1_000_000, latency_max_ns=3_000_000),
+        parameters=tuple(sorted((QUICK if parameters is None else parameters).items())),
+        faults=tuple(faults),  # type: ignore[arg-type]
+        byzantine=tuple(Byzantine(node=liar, behaviours=()) for liar in liars),
+        twins=tuple(Twin(node=node) for node in twins),
+        workload=Workload(
+            accounts=accounts,
+            transactions=transactions,
+            from_ns=at_ms * NS_PER_MS,
+            until_ns=max(until_ms, at_ms + 1) * NS_PER_MS,
+            rubbish=0,
+            everywhere=True,
+        ),
+    )
+    if heal_ms is None:
+        return draft
+    bound_ns = liveness_bound_ns(draft, Parameters(**dict(draft.parameters)))
+    return msgspec.structs.replace(draft, duration_ns=heal_ms * NS_PER_MS + bound_ns + 1_100 * NS_PER_MS)
+
+
+def node_id(index: int) -> NodeId:
+    """Of a simulated validator."""
+    return NodeId(validator_keys(index).node_id)
+
+
+# --- liars ------------------------------------------------------------------------------------------------------------
+
+Frames = Iterator[tuple[NodeId, wire.Frame | bytes]]
+
+
+class Puppet:
+    """Middleware that lets everything through; subclasses replace own consensus messages."""
+
+    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
+        self.attacker = attacker
+        self.me = attacker.node_id
+        self.genesis_hash = attacker.genesis.hash
+        self.epoch = attacker.genesis.first_epoch
+        self.now_ns = 0
+        self.forger = Forger(
+            key=attacker.key,
+            me=attacker.node_id,
+            genesis_hash=attacker.genesis.hash,
+            engine=attacker.engine.name,
+            dice=attacker.rng,
+        )
+
+    def outgoing(self, to: NodeId, frame: wire.Frame, now_ns: int) -> Frames:
+        """Own consensus messages go through `said`."""
+        self.now_ns = now_ns
+        if isinstance(frame, ConsensusMessage) and frame.sender == self.me:
+            yield from ((to, each) for each in self.said(to, frame))
+        else:
+            yield from ((to, each) for each in self.told(to, frame))
+
+    def incoming(self, sender: NodeId, frame: wire.Frame, now_ns: int) -> list[wire.Frame]:
+        """The node inside hears everything."""
+        if isinstance(frame, ConsensusMessage):
+            self.heard(frame)
+        return [frame]
+
+    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        """What goes to a peer in place of an own message."""
+        return [message]
+
+    def told(self, to: NodeId, frame: wire.Frame) -> Iterable[wire.Frame]:
+        """What goes to a peer in place of any other frame."""
+        return [frame]
+
+    def heard(self, message: ConsensusMessage) -> None:
+        """A peer's message came in."""
+
+    def vote(self, kind: str, view: int, sequence: int, digest: bytes, body: bytes = b"") -> ConsensusMessage:
+        """A message of its own."""
+        bare = ConsensusMessage(self.epoch.number, kind, view, sequence, digest, self.me, body, bytes(64))
+        return self.forger.signed(bare)
+
+    def proposes(self, view: int, proposal: Proposal) -> list[ConsensusMessage]:
+        """Pre-prepare and commit for a proposal, whatever the node inside thinks of it."""
+        digest, sequence = proposal_digest(proposal.header), proposal.header.sequence
+        return [
+            self.vote(PRE_PREPARE, view, sequence, digest, encode(proposal)),
+            self.vote(COMMIT, view, sequence, digest),
+        ]
+
+    def nothing_at(self, sequence: int) -> Proposal:
+        """A proposal of its own, of nothing."""
+        now_ms = WALL_START_MS + self.now_ns // NS_PER_MS
+        return build_proposal(self.genesis_hash, self.epoch.number, sequence, now_ms, self.me, ())
+
+
+class TwoFaced(Puppet):
+    """As primary from `view_min` on it gives some peers another proposal than the one of the node inside, and votes
+    for that one before them."""
+
+    victims: tuple[int, ...] = (0, 1, 2, 3)
+    view_min = 0
+    falls_silent_ms: int | None = None
+    """From then on it sends no vote of its own."""
+
+    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
+        super().__init__(lie, attacker)
+        self._ids = {node_id(index) for index in self.victims}
+        self._others: dict[bytes, ConsensusMessage] = {}
+
+    def other(self, message: ConsensusMessage) -> ConsensusMessage | None:
+        """What a victim gets for this pre-prepare; None: the very same."""
+        return self.forger.other_proposal(message)
+
+    def beside(self, other: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        """What a victim gets together with it."""
+        return [self.vote(COMMIT, other.view, other.sequence, other.digest)]
+
+    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        if self.falls_silent_ms is not None and self.now_ns >= self.falls_silent_ms * NS_PER_MS:
+            return []
+        if to not in self._ids or message.view < self.view_min:
+            return [message]
+        if message.kind == PRE_PREPARE:
+            other = self._others.get(message.digest)
+            if other is None:
+                other = self.other(message)
+                if other is None:
+                    return [message]
+                self._others[message.digest] = other
+            return [other, *self.beside(other)]
+        known = self._others.get(message.digest)
+        if known is None:
+            return [message]
+        return [self.forger.signed(message, digest=known.digest)]
+
+
+def two_faced(**attributes: object) -> MakeMiddleware:
+    """Makes liars of that kind."""
+    made: MakeMiddleware = type("MadeTwoFaced", (TwoFaced,), attributes)
+    return made
+
+
+# --- what several scenarios share -------------------------------------------------------------------------------------
+
+LONE = 3
+"""The node that alone decides sequence 1 in view 0, and then hears nothing of the others for a while."""
+
+
+def lone_decision(traffic: Traffic) -> bool:
+    """In view 0 commits reach `LONE` alone; from 600 to 3,000 ms nobody hears it and it hears nobody."""
+    if traffic.touches(LONE) and 600 <= traffic.at_ms < 3_000:
+        return True
+    return traffic.is_vote(COMMIT, view=0) and traffic.receiver != LONE
+
+
+class LiesInView1(TwoFaced):
+    """As primary of view 1 it proposes something else than the new view chose."""
+
+    view_min = 1
+
+
+class SkipsNewView(Puppet):
+    """As it leaves for view 1 it proposes there at once, and never sends a new view."""
+
+    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        if message.view != 1:
+            return [message]
+        if message.kind == VIEW_CHANGE:
+            return [message, *self.proposes(1, self.nothing_at(1))]
+        return []
+
+
+class NullBeforeNewView(Puppet):
+    """As it leaves for view 1 it proposes the null request there at once; the new view comes when it is due."""
+
+    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        if message.view == 1 and message.kind == VIEW_CHANGE:
+            return [message, *self.proposes(1, null_request(self.genesis_hash, self.epoch.number, 1))]
+        if message.view == 1 and message.sequence == 1 and message.kind != VIEW_CHANGE:
+            return []
+        return [message]
+
+
+class RenamesViewChanges(Puppet):
+    """As primary of view 2 it passes the view changes for view 1 off as ones for view 2."""
+
+    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
+        super().__init__(lie, attacker)
+        self._old: dict[bytes, ConsensusMessage] = {}
+
+    def heard(self, message: ConsensusMessage) -> None:
+        if message.kind == VIEW_CHANGE and message.view == 1:
+            self._old[message.sender] = message
+
+    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        if message.kind == VIEW_CHANGE and message.view == 1:
+            self._old[message.sender] = message
+        if message.view != 2 or message.kind == VIEW_CHANGE:
+            return [message]
+        if message.kind != NEW_VIEW:
+            return []
+        renamed = [msgspec.structs.replace(each, view=2) for each in self._old.values() if each.sender != self.me]
+        renamed = sorted(renamed, key=lambda each: each.sender)[:3]
+        body = make_new_view(renamed)
+        return [
+            self.vote(NEW_VIEW, 2, 0, body_digest(body), body),
+            *renamed,
+            *self.proposes(2, self.nothing_at(1)),
+        ]
+
+
+class NamesOnceMore(TwoFaced):
+    """As primary it puts the transaction of sequence 1 into every later sequence, too."""
+
+    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
+        super().__init__(lie, attacker)
+        self._first: Proposal | None = None
+
+    def other(self, message: ConsensusMessage) -> ConsensusMessage | None:
+        proposal = proposal_of(message.body)
+        assert proposal is not None, "a pre-prepare holds a proposal"
+        if self._first is None:
+            self._first = proposal
+        if message.sequence == proposal.header.sequence == self._first.header.sequence:
+            return None
+        header = proposal.header
+        ids = self._first.transaction_ids
+        again = build_proposal(
+            header.genesis_hash, header.epoch, header.sequence, header.timestamp_ms, self.me, ids
+        )
+        return self.forger.signed(message, digest=proposal_digest(again.header), body=encode(again))
+
+
+class ForgesPrepares(TwoFaced):
+    """Its victim gets another proposal, and prepares for it in the others' names, without their signatures."""
+
+    def beside(self, other: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        forged = [
+            msgspec.structs.replace(other, kind=PREPARE, sender=node_id(index), body=b"", signature=b"\x01" * 64)
+            for index in (1, 2)
+        ]
+        return [*super().beside(other), *forged]
+
+
+class PreparesToo(TwoFaced):
+    """Its victim gets another proposal, and beside the pre-prepare a prepare of the primary."""
+
+    def beside(self, other: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        return [*super().beside(other), self.vote(PREPARE, other.view, other.sequence, other.digest)]
+
+
+class SaysBoth(TwoFaced):
+    """Everybody gets both proposals, the node's own first."""
+
+    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
+        if message.kind != PRE_PREPARE:
+            return [message]
+        other = self.forger.other_proposal(message)
+        return [message] if other is None else [message, other]
+
+
+class SendsResults(Puppet):
+    """To whoever catches up it sends results beside the bodies, in which no transaction did anything."""
+
+    def told(self, to: NodeId, frame: wire.Frame) -> Iterable[wire.Frame]:
+        if not isinstance(frame, wire.BlocksAnswer):
+            return [frame]
+        blocks = [msgspec.structs.replace(each, bodies=(*each.bodies, RESULTS)) for each in frame.blocks]
+        return [wire.BlocksAnswer(tuple(blocks))]
+
+
+RESULTS = b"potchain.results: nothing happened"
+"""What `SendsResults` adds to the bodies of each block."""
+
+
+def _split(traffic: Traffic) -> bool:
+    """Whatever node 0 gives node 3 in view 0 is not mended by the others until 4,000 ms."""
+    if traffic.receiver != LONE or traffic.sender == 0 or traffic.at_ms >= 4_000:
+        return False
+    return traffic.is_vote(COMMIT, view=0) or isinstance(traffic.frame, wire.BlocksAnswer | wire.ProposalAnswer)
+
+
+def _replaced(clients: Clients) -> None:
+    """A transaction and, while it is in flight, another with its nonce and a higher fee; at every node."""
+    key = script_key(0)
+    for at_ms, fee in ((AT_MS, 20), (AT_MS + 100, 900)):
+        body = Transfer(key.address, 0, uint256(fee), 0, script_key(1).address, uint256(5), b"")
+        for node in range(4):
+            clients.submit_at(at_ms * NS_PER_MS, node, body, key)
+
+
+def _changes_epoch(clients: Clients) -> None:
+    key = script_key(0)
+    body = ChangeEpoch(key.address, 0, uint256(50), 0, "", '{"base_fee": 11}')
+    clients.submit_at(EPOCH_CHANGE_AT_MS * NS_PER_MS, 0, body, key)
+
+
+def _applications() -> tuple[AccountsApplication, EpochApplication]:
+    members = [validator_keys(number).validator(f"v{number}", bytes(20)) for number in range(5)]
+    return AccountsApplication(), EpochApplication(members)
+
+
+# --- the scenarios ----------------------------------------------------------------------------------------------------
+
+
+def _all() -> Iterator[Scenario]:
+    halves = Partition(at_ns=300 * NS_PER_MS, groups=((0, 1), (2, 3)), until_ns=3_000 * NS_PER_MS)
+    yield Scenario(name="two halves", plan=plan(faults=[halves], end_ms=4_000))
+    yield Scenario(
+        name="three that hear nobody",
+        plan=plan(nodes=3, end_ms=4_000, faults=[
+            Partition(at_ns=300 * NS_PER_MS, groups=((0,), (1,), (2,)), until_ns=3_000 * NS_PER_MS),
+        ]),
+    )  # fmt: skip
+    yield Scenario(
+        name="five, one of them twice",
+        plan=plan(nodes=5, twins=[0], at_ms=LATE_MS, end_ms=4_000, faults=[
+            Partition(at_ns=0, groups=((0, 1, 2), (3, 4, 5)), until_ns=3_000 * NS_PER_MS),
+        ]),
+    )  # fmt: skip
+    yield Scenario(name="lone decision", plan=plan(transactions=1), lost=lone_decision)
+    yield Scenario(
+        name="lone decision, then a primary that proposes something else",
+        plan=plan(transactions=1, liars=[1]),
+        lost=lone_decision,
+        middleware=LiesInView1,
+    )
+    yield Scenario(
+        name="lone decision, then a primary without a new view",
+        plan=plan(transactions=1, liars=[1]),
+        lost=lone_decision,
+        middleware=SkipsNewView,
+    )
+    yield Scenario(
+        name="lone decision, then a null request before the new view",
+        plan=plan(transactions=1, liars=[1]),
+        lost=lone_decision,
+        middleware=NullBeforeNewView,
+    )
+    yield Scenario(
+        name="one decided, one prepared, one node heard neither",
+        plan=plan(transactions=2),
+        lost=lambda traffic: (
+            (traffic.touches(LONE) and AT_MS <= traffic.at_ms < 800)
+            or (traffic.is_vote(COMMIT, view=0, sequence=2) and traffic.at_ms < 3_000)
+        ),
+    )
+    yield Scenario(
+        name="lone decision in view 1, then view changes under another name",
+        plan=plan(transactions=1, liars=[2], end_ms=6_000),
+        lost=lambda traffic: (
+            traffic.is_vote(PRE_PREPARE, view=0)
+            or (traffic.is_vote(COMMIT, view=1) and traffic.receiver != LONE)
+            or (traffic.touches(LONE) and 1_150 <= traffic.at_ms < 4_000)
+        ),
+        middleware=RenamesViewChanges,
+    )
+    yield Scenario(
+        name="two proposals, one with a prepare of the primary",
+        plan=plan(transactions=4, at_ms=LATE_MS, until_ms=1_600, liars=[0], end_ms=6_000),
+        lost=_split,
+        middleware=type("Once", (PreparesToo,), {"victims": (LONE,), "falls_silent_ms": 1_250}),
+    )
+    yield Scenario(
+        name="two proposals, one with forged prepares",
+        plan=plan(transactions=4, at_ms=LATE_MS, until_ms=1_600, liars=[0], heal_ms=3_000),
+        lost=lambda traffic: _split(traffic) and traffic.at_ms < 3_000,
+        middleware=type("Once", (ForgesPrepares,), {"victims": (LONE,), "falls_silent_ms": 1_250}),
+    )
+    yield Scenario(
+        name="every transaction twice",
+        plan=plan(transactions=3, at_ms=LATE_MS, until_ms=1_600, liars=[0], end_ms=3_000),
+        middleware=NamesOnceMore,
+    )
+    yield Scenario(
+        name="a primary that says both, and votes that get lost",
+        plan=plan(transactions=1, at_ms=LATE_MS, liars=[0], parameters=PATIENT, end_ms=4_000),
+        lost=lambda traffic: traffic.is_vote(PREPARE, view=0) and traffic.at_ms < 3_000,
+        middleware=SaysBoth,
+    )
+    yield Scenario(
+        name="a primary loses power with a proposal that nobody got",
+        plan=plan(transactions=1, parameters=PATIENT, end_ms=3_000, faults=[
+            Crash(at_ns=450 * NS_PER_MS, node=0, down_ns=200 * NS_PER_MS),
+        ]),
+        lost=lambda traffic: traffic.is_vote(PRE_PREPARE) and traffic.at_ms < 2_000,
+    )  # fmt: skip
+    yield Scenario(
+        name="a primary forgets its votes with a proposal in flight",
+        plan=plan(transactions=1, parameters=PATIENT, end_ms=4_000, faults=[
+            LoseVoteLog(at_ns=450 * NS_PER_MS, node=0, down_ns=200 * NS_PER_MS),
+        ]),
+        lost=lambda traffic: traffic.is_vote(PREPARE) and traffic.at_ms < 3_000,
+    )  # fmt: skip
+    yield Scenario(
+        name="a primary dies after a stable checkpoint",
+        plan=plan(transactions=10, until_ms=1_600, heal_ms=2_000, faults=[
+            Crash(at_ns=1_100 * NS_PER_MS, node=0, for_good=True),
+        ]),
+    )  # fmt: skip
+    yield Scenario(
+        name="a proposal that is chosen again when it is old",
+        plan=plan(transactions=1, heal_ms=4_000, parameters={**QUICK, "clock_bound_ms": 1_000}, faults=[
+            Crash(at_ns=600 * NS_PER_MS, node=0, for_good=True),
+        ]),
+        lost=lambda traffic: (
+            traffic.is_vote(COMMIT, view=0)
+            or (traffic.is_vote(PRE_PREPARE, view=0) and traffic.receiver == LONE)
+            or (500 <= traffic.at_ms < 4_000)
+        ),
+    )  # fmt: skip
+    yield Scenario(
+        name="one sender, one transaction a block",
+        plan=plan(transactions=40, until_ms=600, accounts=1, heal_ms=700, parameters={**QUICK, "in_flight_max": 8}),
+    )
+    yield Scenario(
+        name="a transaction is replaced while it is in flight",
+        plan=plan(transactions=0, parameters=PATIENT, end_ms=3_000),
+        lost=lambda traffic: traffic.is_vote(COMMIT) and traffic.at_ms < 800,
+        script=_replaced,
+    )
+    yield Scenario(
+        name="catching up with a peer that sends results",
+        plan=plan(transactions=8, until_ms=1_000, liars=[1], end_ms=8_000),
+        lost=lambda traffic: (
+            (traffic.touches(LONE) and AT_MS <= traffic.at_ms < 1_500)
+            or (isinstance(traffic.frame, wire.BlocksAnswer) and traffic.sender != 1 and traffic.at_ms < 5_000)
+        ),
+        middleware=SendsResults,
+    )
+    yield Scenario(
+        name="old blocks come late, after the view change",
+        plan=plan(transactions=12, until_ms=2_400, heal_ms=3_000, faults=[
+            Crash(at_ns=1_300 * NS_PER_MS, node=0, for_good=True),
+        ]),
+        lost=lambda traffic: (
+            (traffic.touches(LONE) and AT_MS <= traffic.at_ms < 1_250)
+            or (isinstance(traffic.frame, wire.BlocksAnswer) and traffic.at_ms < 2_500)
+        ),
+    )  # fmt: skip
+    yield Scenario(
+        name="parameters change under load",
+        plan=plan(transactions=60, until_ms=2_000, end_ms=6_000),
+        script=_changes_epoch,
+        applications=_applications,
+    )
+
+
+SCENARIOS = {scenario.name: scenario for scenario in _all()}
+"""By name."""
