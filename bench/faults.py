@@ -69,7 +69,7 @@ def kill(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
             await asyncio.sleep(args.down)
             await asyncio.to_thread(live.start, index)
             await asyncio.sleep(max(0.0, args.every - (time.monotonic() - began)))
-        gaps = sorted(round(load.gap_after(moment), 2) for moment in moments)
+        gaps = sorted(round(load.pause_after(moment, args.down), 2) for moment in moments)
         return {
             "kills": len(gaps),
             "failover_s": gaps,
@@ -93,7 +93,7 @@ def freeze(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         await asyncio.sleep(10)
         process.process.send_signal(signal.SIGCONT)
         await asyncio.sleep(SETTLE_S)
-        return {"failover_s": round(load.gap_after(stopped), 2)}
+        return {"failover_s": round(load.pause_after(stopped, 9.0), 2)}
 
     with live_network(folder) as live:
         live.start()

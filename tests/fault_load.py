@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -48,6 +49,12 @@ class SteadyLoad:
     def gap_after(self, moment: float) -> float:
         """Seconds from a moment to the next final block, if it was seen."""
         return min((seen - moment for _, seen, _ in self.blocks if seen > moment), default=float("inf"))
+
+    def pause_after(self, moment: float, within_s: float) -> float:
+        """The longest time without a final block that ends, or goes on, within so many seconds of a moment."""
+        seen = [moment, *(at for _, at, _ in self.blocks if moment < at)]
+        ends = [after - before for before, after in itertools.pairwise(seen) if before < moment + within_s]
+        return max(ends, default=float("inf"))
 
     def rate(self, begin: float, end: float) -> float:
         """Final transactions per second between two moments."""

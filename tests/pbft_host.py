@@ -300,7 +300,7 @@ class Host(msgspec.Struct):
             if ask not in self.fetches:
                 self.fetches.append(ask)
         elif isinstance(ask, KeepInFlight):
-            self.in_flight = ask.digests
+            self.asked, self.in_flight = [], ask.digests
         elif self.answers_checks:
             self._answer(ask, None)
         else:

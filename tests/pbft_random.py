@@ -18,6 +18,7 @@ from pbft_cluster import NS_PER_MS, Cluster, Packet
 from pbft_host import Host
 from pbft_liar import Liar
 from pbft_members import block_certificate
+from pbft_rounds import play_rounds
 
 from potchain.blocks import BlockCertificate
 from potchain.codec import decode
@@ -32,12 +33,14 @@ HEAL_BOUND_NS = 90 * SECOND_NS
 """Time within which a healed network must decide, far above what it needs: timeouts are 1 s to 4 s here."""
 WIRE_MAX = 600
 """Packets on the wire; above this the oldest are lost."""
-LOSSES = {"pre-prepare": (0.5, 1.0), "prepare": (0.5, 1.0), "commit": (0.8, 1.0), "view-change": (0.4,), "new-view": (0.7,)}
+LOSSES = {
+    "pre-prepare": (0.5, 1.0), "prepare": (0.5, 1.0), "commit": (0.8, 1.0), "view-change": (0.4,), "new-view": (0.7,),
+}  # fmt: skip
 """How much of a kind is lost in a weather that loses some of it."""
 
 ACTIONS = {
     "deliver": 15, "burst": 40, "lose": 4, "repeat": 4, "crash": 1, "restart": 10, "time": 4, "tick": 12, "answer": 10,
-    "check": 12, "cut": 1, "join": 4, "certify": 8, "catch up": 2, "lie": 6, "work": 3, "fire": 2, "accuse": 4,
+    "check": 12, "cut": 1, "join": 4, "certify": 8, "catch up": 2, "lie": 6, "work": 3, "fire": 2, "accuse": 2,
     "sides": 1, "weather": 4,
 }  # fmt: skip
 
@@ -143,7 +146,9 @@ class World:
             if self.faults.get(host.member) == "silent":
                 host.crash_at = host.writes + rng.randint(1, 30)
         self.cluster.work(rng.choice((1, 4, 20)))
-        for _ in range(rng.choice((20, 60, 120, 250))):
+        if rng.random() < 0.5:
+            play_rounds(self)
+        for _ in range(rng.choice((0, 20, 60, 120, 250))):
             (action,) = rng.choices(list(ACTIONS), self.weights)
             self.act(action)
         self.heal()
@@ -197,8 +202,9 @@ class World:
         elif action == "fire" and host.timers:
             host.fire(rng.choice(sorted(host.timers)))
         elif action == "accuse":
+            cluster.now_ns += rng.choice((2, 9)) * SECOND_NS
             for each in rng.sample(cluster.hosts, rng.randint(1, len(cluster.hosts))):
-                each.feed(WorkWaiting(1, -10 * SECOND_NS))
+                each.feed(WorkWaiting(1, 0))
         elif action == "sides":
             self.sides = [rng.random() < 0.5 for _ in cluster.hosts]
         del cluster.wire[:-WIRE_MAX]

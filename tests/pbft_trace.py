@@ -13,9 +13,12 @@ is a line `node<-event`, with its effects indented below. Commands, with their a
     manual node=                               that node's proposal checks wait for ...
     check node= [refuse=REASON]                ... this answer
     timer node= name=                          a timer fires
+    advance ms=                                time passes, and timers fire in order
+    accuse node=                               that node's host says that work has been left out since the start
+    answer [node=] [from=]                     peers (or one) answer what nodes (or one) asked of them
     certify height= [node=]                    a block certificate becomes durable (at one node)
     certificate node= from= n=                 catch-up by another node's order certificate
-    crash node= / restart node= / resend node=
+    crash node= [writes=N] (after N more durable writes) / restart node= / resend node=
     show N ... / show all                      from here on write down only these nodes' steps (none named: no steps)
     wire / status node=                        show what is on the wire, or what a node waits for
 """
@@ -25,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pbft_cluster import Cluster, Packet
+from pbft_cluster import NS_PER_MS, Cluster, Packet
 from pbft_host import Host
 from pbft_members import make_proposal, test_key
 
@@ -55,6 +58,7 @@ from potchain.consensus.interface import (
     SetTimer,
     Started,
     TimerFired,
+    WorkWaiting,
 )
 
 
@@ -119,13 +123,22 @@ class Player:
                 host.answer_check(given.get("refuse"))
             case "timer":
                 host.fire(given["name"])
+            case "advance":
+                cluster.advance(int(given["ms"]) * NS_PER_MS)
+            case "accuse":
+                host.feed(WorkWaiting(1, 0))
+            case "answer":
+                self._answer(given)
             case "certify":
                 cluster.certify(int(given["height"]), *([host.index] if "node" in given else []))
             case "certificate":
                 host.certificate_from(cluster.hosts[int(given["from"])], int(given["n"]))
+            case "crash" if "writes" in given:
+                host.crash_at = host.writes + int(given["writes"])
             case "crash":
                 host.crash()
             case "restart":
+                host.crash_at = None
                 host.start()
             case "resend":
                 host.resend()
@@ -140,6 +153,14 @@ class Player:
         self.cluster.on_rejected = self._on_rejected
         epoch = self.cluster.epoch
         self.lines.append(f"view=0 primary={epoch.ids.index(epoch.primary(0))}")
+
+    def _answer(self, given: dict[str, str]) -> None:
+        hosts = self.cluster.hosts
+        for asker in [hosts[int(given["node"])]] if "node" in given else hosts:
+            for other in [hosts[int(given["from"])]] if "from" in given else hosts:
+                if other is not asker:
+                    self.cluster.answer(asker, other)
+            asker.wanted = []
 
     def on_step(self, host: Host, event: Event, effects: Effects) -> None:
         if self.shown is not None and host.index not in self.shown:
@@ -178,8 +199,8 @@ class Player:
                 return f"certified {height}"
             case CertificateReceived(sequence=sequence, digest=digest):
                 return f"certificate n={sequence} d={digest.hex()[:4]}"
-            case _:
-                return "work waiting"
+            case WorkWaiting(neglected_ns=neglected_ns):
+                return "work waiting" if neglected_ns is None else "work left out"
 
     def _effects(self, effects: Effects) -> list[str]:
         lines = [f"persist {record.kind} v={record.view} n={record.sequence}" for record in effects.persist]
@@ -189,7 +210,7 @@ class Player:
             f"cancel {timer.name}"
             for timer in effects.timers
         ]  # fmt: skip
-        lines += [_ask(ask) for ask in effects.ask]
+        lines += [_ask(ask, self._node) for ask in effects.ask]
         lines += [_decision(decision) for decision in effects.decide]
         if effects.truncate is not None:
             lines.append(f"truncate {effects.truncate}")
@@ -214,11 +235,12 @@ class Player:
         status = host.engine.status()
         self.lines.append(
             f"{host.index}: low={status.low_water_mark} high={status.high_water_mark} decided={status.last_decided}"
+            + (f" view={status.view}" if status.view else "")
         )
-        for slot in status.in_flight:
+        for slot in (*([status.view_change] if status.view_change else []), *status.in_flight):
             missing = [f"{kind} of {','.join(names)}" for kind, names in slot.missing.items() if names]
             waits = f", waits for {'; '.join(missing)}" if missing else ""
-            self.lines.append(f"   n={slot.sequence} {slot.phase}{waits}")
+            self.lines.append(f"   {f'n={slot.sequence} ' if slot.sequence else ''}{slot.phase}{waits}")
 
 
 def _wanted(given: dict[str, str]) -> Callable[[Packet], bool]:
@@ -241,11 +263,11 @@ def _send(send: Send) -> str:
     return f"send {send.kind} v={send.view} n={send.sequence} d={send.digest.hex()[:4]}{to}"
 
 
-def _ask(ask: Ask) -> str:
+def _ask(ask: Ask, node: Callable[[bytes], str]) -> str:
     match ask:
         case FetchMessages(kind=kind, view=view, names=names, source=source):
-            of = ",".join(sorted(name.sender.hex()[:4] for name in names))
-            return f"ask {'everyone' if source is None else '0x' + source.hex()[:4]} for {kind} v={view} of 0x{of}"
+            of = ",".join(sorted(node(name.sender) for name in names))
+            return f"ask {'everyone' if source is None else node(source)} for {kind} v={view} of {of}"
         case ReportWork():
             return "ask what waits"
         case KeepInFlight(digests=digests):

@@ -13,7 +13,6 @@ from potchain.application.execution import Executor
 from potchain.application.interface import Application
 from potchain.application.state import AuthenticatedState
 from potchain.blocks import BlockCertificate, EpochLink, ExecutedBlock
-from potchain.codec import encode
 from potchain.config import load_config
 from potchain.crypto import SigningKey
 from potchain.genesis import Epoch, Genesis, OperatorSignature, Predecessor, RecoveredGenesis, Recovery, Validator
@@ -87,8 +86,8 @@ def recovery_of(chain: Chain, certified: ExecutedBlock, epochs: Sequence[Epoch],
 
 def signed_by(genesis: RecoveredGenesis, *names: str) -> RecoveredGenesis:
     """With the signatures of these validators' operators."""
-    digest = signing_digest(genesis)
-    return with_signatures(genesis, [OperatorSignature(operator(n).address, operator(n).sign_digest(digest)) for n in names])
+    digest, keys = signing_digest(genesis), [operator(name) for name in names]
+    return with_signatures(genesis, [OperatorSignature(key.address, key.sign_digest(digest)) for key in keys])
 
 
 def operator(name: str) -> SigningKey:
@@ -141,8 +140,3 @@ def by(block: ExecutedBlock, epoch: Epoch, signers: Sequence[int] | None = None)
         return certify(block.header, epoch)
     ordered: tuple[Validator, ...] = tuple(epoch.members[index] for index in signers)
     return certify(block.header, Epoch(epoch.number, epoch.first_sequence, ordered, epoch.parameters), len(ordered))
-
-
-def same_bytes(left: RecoveredGenesis, right: RecoveredGenesis) -> bool:
-    """Whether two recoveries are alike to the last signature."""
-    return encode(left) == encode(right)

@@ -43,8 +43,10 @@ class SeverableLinks:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
+        asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def partition(self, *groups: tuple[int, ...]) -> None:
         """Nothing passes between members of different groups, and open connections between them break."""
@@ -92,6 +94,13 @@ class SeverableLinks:
 
         asyncio.run_coroutine_threadsafe(asyncio.start_server(connected, sock=listener), self._loop).result(10)
         return int(listener.getsockname()[1])
+
+
+async def _end_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

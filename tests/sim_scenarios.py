@@ -10,27 +10,35 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from epoch_application import ChangeEpoch, EpochApplication
+from sim_liars import (
+    LONE,
+    ForgesPrepares,
+    LiesInView1,
+    NamesOnceMore,
+    NullBeforeNewView,
+    PreparesToo,
+    RenamesViewChanges,
+    SaysBoth,
+    SendsResults,
+    SkipsNewView,
+)
 
 from potchain.application.accounts import AccountsApplication
-from potchain.blocks import Proposal, build_proposal, null_request, proposal_digest, vote_bytes
-from potchain.codec import decode, encode
-from potchain.consensus.interface import ConsensusMessage, MessageName
+from potchain.blocks import BLOCK_VOTE
+from potchain.consensus.interface import ConsensusMessage
 from potchain.errors import CodecError
 from potchain.genesis import Parameters
-from potchain.primitives import NS_PER_MS, Digest, NodeId, uint256
+from potchain.primitives import NS_PER_MS, uint256
 from potchain.replica import wire
 from potchain.sim.byzantine import Liar
 from potchain.sim.checkers import liveness_bound_ns, standard_checkers
 from potchain.sim.clients import Clients, Script, script_key
-from potchain.sim.cluster import WALL_START_MS, Applications, MakeMiddleware, run, validator_keys
-from potchain.sim.forging import Forger, proposal_of
-from potchain.sim.middleware import Attacker
+from potchain.sim.cluster import Applications, MakeMiddleware, run, validator_keys
 from potchain.sim.plan import Byzantine, Crash, Fault, Link, LoseVoteLog, Outcome, Partition, Plan, Twin, Workload
 from potchain.sim.trace import TraceSink
 from potchain.transactions import Transfer
 from potchain_pbft import PbftFactory
 from potchain_pbft.messages import COMMIT, PRE_PREPARE, PREPARE
-from potchain_pbft.view_messages import NEW_VIEW, VIEW_CHANGE, body_digest, make_new_view
 
 AT_MS = 400
 """When work comes: by then all nodes are connected and have asked each other what they signed."""
@@ -42,7 +50,8 @@ QUICK = {
     "in_flight_max": 4, "batch_max": 1,
 }  # fmt: skip
 PATIENT = {**QUICK, "view_timeout_ms": 8_000, "view_timeout_cap_ms": 8_000}
-EPOCH_CHANGE_AT_MS = 400
+LAST_OF_EPOCH = 12
+"""C of a change that is decided at height 1 to 4: the first checkpoint a log window later."""
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -154,255 +163,13 @@ def plan(
     return msgspec.structs.replace(draft, duration_ns=heal_ms * NS_PER_MS + bound_ns + 1_100 * NS_PER_MS)
 
 
-def node_id(index: int) -> NodeId:
-    """Of a simulated validator."""
-    return NodeId(validator_keys(index).node_id)
-
-
-# --- liars ------------------------------------------------------------------------------------------------------------
-
-Frames = Iterator[tuple[NodeId, wire.Frame | bytes]]
-
-
-class Puppet:
-    """Middleware that lets everything through; subclasses replace own consensus messages."""
-
-    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
-        self.attacker = attacker
-        self.me = attacker.node_id
-        self.genesis_hash = attacker.genesis.hash
-        self.epoch = attacker.genesis.first_epoch
-        self.now_ns = 0
-        self.forger = Forger(
-            key=attacker.key,
-            me=attacker.node_id,
-            genesis_hash=attacker.genesis.hash,
-            engine=attacker.engine.name,
-            dice=attacker.rng,
-        )
-
-    def outgoing(self, to: NodeId, frame: wire.Frame, now_ns: int) -> Frames:
-        """Own consensus messages go through `said`."""
-        self.now_ns = now_ns
-        if isinstance(frame, ConsensusMessage) and frame.sender == self.me:
-            yield from ((to, each) for each in self.said(to, frame))
-        else:
-            yield from ((to, each) for each in self.told(to, frame))
-
-    def incoming(self, sender: NodeId, frame: wire.Frame, now_ns: int) -> list[wire.Frame]:
-        """The node inside hears everything."""
-        if isinstance(frame, ConsensusMessage):
-            self.heard(frame)
-        return [frame]
-
-    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        """What goes to a peer in place of an own message."""
-        return [message]
-
-    def told(self, to: NodeId, frame: wire.Frame) -> Iterable[wire.Frame]:
-        """What goes to a peer in place of any other frame."""
-        return [frame]
-
-    def heard(self, message: ConsensusMessage) -> None:
-        """A peer's message came in."""
-
-    def vote(self, kind: str, view: int, sequence: int, digest: bytes, body: bytes = b"") -> ConsensusMessage:
-        """A message of its own."""
-        bare = ConsensusMessage(self.epoch.number, kind, view, sequence, digest, self.me, body, bytes(64))
-        return self.forger.signed(bare)
-
-    def proposes(self, view: int, proposal: Proposal) -> list[ConsensusMessage]:
-        """Pre-prepare and commit for a proposal, whatever the node inside thinks of it."""
-        digest, sequence = proposal_digest(proposal.header), proposal.header.sequence
-        return [
-            self.vote(PRE_PREPARE, view, sequence, digest, encode(proposal)),
-            self.vote(COMMIT, view, sequence, digest),
-        ]
-
-    def nothing_at(self, sequence: int) -> Proposal:
-        """A proposal of its own, of nothing."""
-        now_ms = WALL_START_MS + self.now_ns // NS_PER_MS
-        return build_proposal(self.genesis_hash, self.epoch.number, sequence, now_ms, self.me, ())
-
-
-class TwoFaced(Puppet):
-    """As primary from `view_min` on it gives some peers another proposal than the one of the node inside, and votes
-    for that one before them."""
-
-    victims: tuple[int, ...] = (0, 1, 2, 3)
-    view_min = 0
-    falls_silent_ms: int | None = None
-    """From then on it sends no vote of its own."""
-
-    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
-        super().__init__(lie, attacker)
-        self._ids = {node_id(index) for index in self.victims}
-        self._others: dict[bytes, ConsensusMessage] = {}
-
-    def other(self, message: ConsensusMessage) -> ConsensusMessage | None:
-        """What a victim gets for this pre-prepare; None: the very same."""
-        return self.forger.other_proposal(message)
-
-    def beside(self, other: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        """What a victim gets together with it."""
-        return [self.vote(COMMIT, other.view, other.sequence, other.digest)]
-
-    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if self.falls_silent_ms is not None and self.now_ns >= self.falls_silent_ms * NS_PER_MS:
-            return []
-        if to not in self._ids or message.view < self.view_min:
-            return [message]
-        if message.kind == PRE_PREPARE:
-            other = self._others.get(message.digest)
-            if other is None:
-                other = self.other(message)
-                if other is None:
-                    return [message]
-                self._others[message.digest] = other
-            return [other, *self.beside(other)]
-        known = self._others.get(message.digest)
-        if known is None:
-            return [message]
-        return [self.forger.signed(message, digest=known.digest)]
-
-
-def two_faced(**attributes: object) -> MakeMiddleware:
-    """Makes liars of that kind."""
-    made: MakeMiddleware = type("MadeTwoFaced", (TwoFaced,), attributes)
-    return made
-
-
-# --- what several scenarios share -------------------------------------------------------------------------------------
-
-LONE = 3
-"""The node that alone decides sequence 1 in view 0, and then hears nothing of the others for a while."""
-
+# --- what gets lost, and what is submitted ----------------------------------------------------------------------------
 
 def lone_decision(traffic: Traffic) -> bool:
-    """In view 0 commits reach `LONE` alone; from 600 to 3,000 ms nobody hears it and it hears nobody."""
+    """`LONE` alone decides in view 0: commits reach it and nobody else; from 600 to 3,000 ms it is cut off."""
     if traffic.touches(LONE) and 600 <= traffic.at_ms < 3_000:
         return True
     return traffic.is_vote(COMMIT, view=0) and traffic.receiver != LONE
-
-
-class LiesInView1(TwoFaced):
-    """As primary of view 1 it proposes something else than the new view chose."""
-
-    view_min = 1
-
-
-class SkipsNewView(Puppet):
-    """As it leaves for view 1 it proposes there at once, and never sends a new view."""
-
-    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if message.view != 1:
-            return [message]
-        if message.kind == VIEW_CHANGE:
-            return [message, *self.proposes(1, self.nothing_at(1))]
-        return []
-
-
-class NullBeforeNewView(Puppet):
-    """As it leaves for view 1 it proposes the null request there at once; the new view comes when it is due."""
-
-    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if message.view == 1 and message.kind == VIEW_CHANGE:
-            return [message, *self.proposes(1, null_request(self.genesis_hash, self.epoch.number, 1))]
-        if message.view == 1 and message.sequence == 1 and message.kind != VIEW_CHANGE:
-            return []
-        return [message]
-
-
-class RenamesViewChanges(Puppet):
-    """As primary of view 2 it passes the view changes for view 1 off as ones for view 2."""
-
-    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
-        super().__init__(lie, attacker)
-        self._old: dict[bytes, ConsensusMessage] = {}
-
-    def heard(self, message: ConsensusMessage) -> None:
-        if message.kind == VIEW_CHANGE and message.view == 1:
-            self._old[message.sender] = message
-
-    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if message.kind == VIEW_CHANGE and message.view == 1:
-            self._old[message.sender] = message
-        if message.view != 2 or message.kind == VIEW_CHANGE:
-            return [message]
-        if message.kind != NEW_VIEW:
-            return []
-        renamed = [msgspec.structs.replace(each, view=2) for each in self._old.values() if each.sender != self.me]
-        renamed = sorted(renamed, key=lambda each: each.sender)[:3]
-        body = make_new_view(renamed)
-        return [
-            self.vote(NEW_VIEW, 2, 0, body_digest(body), body),
-            *renamed,
-            *self.proposes(2, self.nothing_at(1)),
-        ]
-
-
-class NamesOnceMore(TwoFaced):
-    """As primary it puts the transaction of sequence 1 into every later sequence, too."""
-
-    def __init__(self, lie: Byzantine, attacker: Attacker) -> None:
-        super().__init__(lie, attacker)
-        self._first: Proposal | None = None
-
-    def other(self, message: ConsensusMessage) -> ConsensusMessage | None:
-        proposal = proposal_of(message.body)
-        assert proposal is not None, "a pre-prepare holds a proposal"
-        if self._first is None:
-            self._first = proposal
-        if message.sequence == proposal.header.sequence == self._first.header.sequence:
-            return None
-        header = proposal.header
-        ids = self._first.transaction_ids
-        again = build_proposal(
-            header.genesis_hash, header.epoch, header.sequence, header.timestamp_ms, self.me, ids
-        )
-        return self.forger.signed(message, digest=proposal_digest(again.header), body=encode(again))
-
-
-class ForgesPrepares(TwoFaced):
-    """Its victim gets another proposal, and prepares for it in the others' names, without their signatures."""
-
-    def beside(self, other: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        forged = [
-            msgspec.structs.replace(other, kind=PREPARE, sender=node_id(index), body=b"", signature=b"\x01" * 64)
-            for index in (1, 2)
-        ]
-        return [*super().beside(other), *forged]
-
-
-class PreparesToo(TwoFaced):
-    """Its victim gets another proposal, and beside the pre-prepare a prepare of the primary."""
-
-    def beside(self, other: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        return [*super().beside(other), self.vote(PREPARE, other.view, other.sequence, other.digest)]
-
-
-class SaysBoth(TwoFaced):
-    """Everybody gets both proposals, the node's own first."""
-
-    def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if message.kind != PRE_PREPARE:
-            return [message]
-        other = self.forger.other_proposal(message)
-        return [message] if other is None else [message, other]
-
-
-class SendsResults(Puppet):
-    """To whoever catches up it sends results beside the bodies, in which no transaction did anything."""
-
-    def told(self, to: NodeId, frame: wire.Frame) -> Iterable[wire.Frame]:
-        if not isinstance(frame, wire.BlocksAnswer):
-            return [frame]
-        blocks = [msgspec.structs.replace(each, bodies=(*each.bodies, RESULTS)) for each in frame.blocks]
-        return [wire.BlocksAnswer(tuple(blocks))]
-
-
-RESULTS = b"potchain.results: nothing happened"
-"""What `SendsResults` adds to the bodies of each block."""
 
 
 def _split(traffic: Traffic) -> bool:
@@ -410,6 +177,16 @@ def _split(traffic: Traffic) -> bool:
     if traffic.receiver != LONE or traffic.sender == 0 or traffic.at_ms >= 4_000:
         return False
     return traffic.is_vote(COMMIT, view=0) or isinstance(traffic.frame, wire.BlocksAnswer | wire.ProposalAnswer)
+
+
+def _end_of_epoch(traffic: Traffic) -> bool:
+    """Of the old epoch's commits above C only those to `LONE` arrive, and it learns late that C is certified."""
+    message = traffic.frame
+    if not isinstance(message, ConsensusMessage) or message.epoch:
+        return False
+    if message.kind == BLOCK_VOTE and message.sequence == LAST_OF_EPOCH:
+        return traffic.receiver == LONE and traffic.at_ms < 1_000
+    return message.kind == COMMIT and message.sequence > LAST_OF_EPOCH and traffic.receiver != LONE
 
 
 def _replaced(clients: Clients) -> None:
@@ -421,10 +198,16 @@ def _replaced(clients: Clients) -> None:
             clients.submit_at(at_ms * NS_PER_MS, node, body, key)
 
 
+def _one_more(clients: Clients) -> None:
+    """A transaction for the primary when it is back."""
+    body = Transfer(script_key(0).address, 0, uint256(20), 0, script_key(1).address, uint256(5), b"")
+    clients.submit_at(1_200 * NS_PER_MS, 0, body, script_key(0))
+
+
 def _changes_epoch(clients: Clients) -> None:
     key = script_key(0)
     body = ChangeEpoch(key.address, 0, uint256(50), 0, "", '{"base_fee": 11}')
-    clients.submit_at(EPOCH_CHANGE_AT_MS * NS_PER_MS, 0, body, key)
+    clients.submit_at((AT_MS - 50) * NS_PER_MS, 0, body, key)
 
 
 def _applications() -> tuple[AccountsApplication, EpochApplication]:
@@ -491,13 +274,13 @@ def _all() -> Iterator[Scenario]:
         name="two proposals, one with a prepare of the primary",
         plan=plan(transactions=4, at_ms=LATE_MS, until_ms=1_600, liars=[0], end_ms=6_000),
         lost=_split,
-        middleware=type("Once", (PreparesToo,), {"victims": (LONE,), "falls_silent_ms": 1_250}),
+        middleware=PreparesToo,
     )
     yield Scenario(
         name="two proposals, one with forged prepares",
         plan=plan(transactions=4, at_ms=LATE_MS, until_ms=1_600, liars=[0], heal_ms=3_000),
         lost=lambda traffic: _split(traffic) and traffic.at_ms < 3_000,
-        middleware=type("Once", (ForgesPrepares,), {"victims": (LONE,), "falls_silent_ms": 1_250}),
+        middleware=ForgesPrepares,
     )
     yield Scenario(
         name="every transaction twice",
@@ -523,6 +306,7 @@ def _all() -> Iterator[Scenario]:
             LoseVoteLog(at_ns=450 * NS_PER_MS, node=0, down_ns=200 * NS_PER_MS),
         ]),
         lost=lambda traffic: traffic.is_vote(PREPARE) and traffic.at_ms < 3_000,
+        script=_one_more,
     )  # fmt: skip
     yield Scenario(
         name="a primary dies after a stable checkpoint",
@@ -556,7 +340,8 @@ def _all() -> Iterator[Scenario]:
         plan=plan(transactions=8, until_ms=1_000, liars=[1], end_ms=8_000),
         lost=lambda traffic: (
             (traffic.touches(LONE) and AT_MS <= traffic.at_ms < 1_500)
-            or (isinstance(traffic.frame, wire.BlocksAnswer) and traffic.sender != 1 and traffic.at_ms < 5_000)
+            or (traffic.receiver == LONE and isinstance(traffic.frame, ConsensusMessage) and traffic.at_ms < 5_000)
+            or (isinstance(traffic.frame, wire.PeerProgress) and traffic.sender != 1 and traffic.at_ms < 5_000)
         ),
         middleware=SendsResults,
     )
@@ -571,8 +356,9 @@ def _all() -> Iterator[Scenario]:
         ),
     )  # fmt: skip
     yield Scenario(
-        name="parameters change under load",
-        plan=plan(transactions=60, until_ms=2_000, end_ms=6_000),
+        name="parameters change under load, and commits above C get lost",
+        plan=plan(transactions=30, until_ms=1_000, end_ms=4_000),
+        lost=_end_of_epoch,
         script=_changes_epoch,
         applications=_applications,
     )

@@ -281,6 +281,8 @@ class NormalCase:
         sequence = proposal.header.sequence
         if view != self._current.voting or sequence != self.asked or self._agreement.is_decided(sequence):
             out.note(f"proposal for view {view} sequence {sequence} came too late and is not used")
+            self._free_the_rest(out)
+            self.ask_anew(out)
             return
         self.asked = None
         self.next_sequence = sequence + 1
@@ -330,9 +332,7 @@ class NormalCase:
         for sequence in current.plan.chosen:
             if not self._agreement.is_decided(sequence) and sequence > self._log.low:
                 self._patience.in_flight(sequence, out)
-        slots = self._log.of_view(current.view)
-        accepted = [slot.digest for slot in slots if slot.accepted and slot.digest is not None]
-        out.ask.append(KeepInFlight((*current.plan.chosen.values(), *accepted)))
+        self._free_the_rest(out)
         self.propose_all_chosen(out)
         for slot in self._log.of_view(current.view):
             early, slot.early = slot.early, None
@@ -340,6 +340,12 @@ class NormalCase:
                 self.on_pre_prepare(early, out)
             self._agreement.advance(slot, out)
         self.propose(out)
+
+    def _free_the_rest(self, out: StepEffects) -> None:
+        """Only what this view chose or accepted will come to anything."""
+        slots = self._log.of_view(self._current.view)
+        accepted = [slot.digest for slot in slots if slot.accepted and slot.digest is not None]
+        out.ask.append(KeepInFlight((*self._current.plan.chosen.values(), *accepted)))
 
     def resume(self, out: StepEffects) -> None:
         """Take up every slot where the durable records left it."""

@@ -61,7 +61,7 @@ class Application(Protocol):
     event_types: tuple[type[EventData], ...]
 
     def genesis_records(self, genesis: Genesis) -> Iterable[tuple[bytes, bytes]]:
-        """Records of the state at height 0."""
+        """Records of the state at height 0. Not asked in a recovered network, which takes its state over."""
         ...
 
     def check(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> None:

@@ -212,6 +212,7 @@ class ProposalDesk:
 
         Their bodies stay pinned: another view may choose them yet.
         """
+        self.forget_asks()
         kept = set(digests)
         for digest, proposal in self._pinned.items():
             if digest not in kept and not is_decided(proposal.header.sequence):

@@ -67,7 +67,7 @@ class Forger:
 
     def signed(self, message: ConsensusMessage, **changes: Any) -> ConsensusMessage:  # noqa: ANN401
         """The message with other fields, in this node's name, with a good signature."""
-        changed = msgspec.structs.replace(message, sender=self.me, **changes)
+        changed = msgspec.structs.replace(message, sender=self.me, **{n: _bounded(v) for n, v in changes.items()})
         data = vote_bytes(
             self._genesis_hash, changed.epoch, changed.kind, changed.view, changed.sequence, changed.digest, self.me
         )
@@ -177,7 +177,8 @@ class Forger:
         if isinstance(value, bool) or value is None:
             return dice.choice((None, 0, b""))
         if isinstance(value, int):
-            return dice.choice((0, 1, max(value - 1, 0), value + 1, value + 2, 2 * value, 2**32, UINT64_MAX))
+            near = (max(value - 1, 0), value + 1, value + 2, 2 * value)
+            return _bounded(dice.choice((0, 1, *near, 2**32, UINT64_MAX)))
         if isinstance(value, str):
             return dice.choice(("", value + "x", value[:-1]))
         if isinstance(value, list):
@@ -228,6 +229,11 @@ def _sha256(body: bytes) -> bytes:
 
 def _tagged(tag: bytes, body: bytes) -> bytes:
     return digest_of(tag, body)
+
+
+def _bounded(value: Any) -> Any:  # noqa: ANN401
+    """A number that still has canonical bytes."""
+    return min(value, UINT64_MAX) if isinstance(value, int) else value
 
 
 def _unpacked(data: bytes) -> Any:  # noqa: ANN401

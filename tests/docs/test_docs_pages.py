@@ -20,6 +20,7 @@ from potchain.genesis import Parameters
 from potchain.ledger.database import open_database
 from potchain.ledger.migrate import upgrade
 from potchain.registry import load_plugins
+from potchain.sim.checkers import PROMISES
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -184,3 +185,13 @@ def test_queries_run(statement: str, tmp_path: Path) -> None:
     with database.read() as connection:
         connection.execute(sa.text(statement)).all()
     database.close()
+
+
+def test_promises_name_tests_that_exist() -> None:
+    """The page is a list of promises only if every test on it is one that runs."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    named_tests = set(re.findall(r"`(test_\w+)`", text_of("explanation/promises.md")))
+    assert len(named_tests) > 50
+    assert not {name for name in named_tests if f"def {name}(" not in sources}
+    checkers = set(re.findall(r"checkers? `([^`]+)`", text_of("explanation/promises.md")))
+    assert checkers <= set(PROMISES)

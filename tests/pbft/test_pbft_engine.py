@@ -25,6 +25,7 @@ from potchain.consensus.interface import (
     Discard,
     Effects,
     FetchProposal,
+    KeepInFlight,
     MessageReceived,
     Note,
     ProposalBuilt,
@@ -271,7 +272,8 @@ def test_a_proposal_that_is_built_too_late_is_not_used() -> None:
     decided = engine.step(CertificateReceived(1, digest_of(proposal), VERIFIED, proposal), 0)
     assert decided.ask == (BuildProposal(2, 0),)
     effects = engine.step(ProposalBuilt(proposal, 0), 0)
-    assert effects == Effects(report=effects.report)
+    # What it holds is free to be proposed again, in the answer to the question that is asked anew.
+    assert effects == Effects(ask=(KeepInFlight(()), BuildProposal(2, 0)), report=effects.report)
     assert engine.step(ProposalBuilt(make_proposal(cluster.epoch, 2), 1), 0).send == ()
     assert len(engine.step(ProposalBuilt(make_proposal(cluster.epoch, 2), 0), 0).send) == 1
 
