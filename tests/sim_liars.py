@@ -42,6 +42,7 @@ class Puppet:
         self.genesis_hash = attacker.genesis.hash
         self.epoch = attacker.genesis.first_epoch
         self.now_ns = 0
+        self._empty: dict[int, Proposal] = {}
         self.forger = Forger(
             key=attacker.key,
             me=attacker.node_id,
@@ -89,7 +90,12 @@ class Puppet:
         ]
 
     def nothing_at(self, sequence: int) -> Proposal:
-        """A proposal of its own, of nothing."""
+        """A proposal of its own, of nothing, and always the same."""
+        if sequence not in self._empty:
+            self._empty[sequence] = self._nothing(sequence)
+        return self._empty[sequence]
+
+    def _nothing(self, sequence: int) -> Proposal:
         now_ms = WALL_START_MS + self.now_ns // NS_PER_MS
         return build_proposal(self.genesis_hash, self.epoch.number, sequence, now_ms, self.me, ())
 

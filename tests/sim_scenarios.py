@@ -50,6 +50,8 @@ QUICK = {
     "in_flight_max": 4, "batch_max": 1,
 }  # fmt: skip
 PATIENT = {**QUICK, "view_timeout_ms": 8_000, "view_timeout_cap_ms": 8_000}
+RESTART_NS = 400 * NS_PER_MS
+"""A successor that comes sooner than 250 ms counts as a second copy for three seconds, and signs nothing."""
 LAST_OF_EPOCH = 12
 """C of a change that is decided at height 1 to 4: the first checkpoint a log window later."""
 
@@ -198,10 +200,17 @@ def _replaced(clients: Clients) -> None:
             clients.submit_at(at_ms * NS_PER_MS, node, body, key)
 
 
-def _one_more(clients: Clients) -> None:
-    """A transaction for the primary when it is back."""
-    body = Transfer(script_key(0).address, 0, uint256(20), 0, script_key(1).address, uint256(5), b"")
-    clients.submit_at(1_200 * NS_PER_MS, 0, body, script_key(0))
+def _work(*times_ms: int) -> Script:
+    """A transaction at each of these times, at every node; of different senders in turn."""
+
+    def submit(clients: Clients) -> None:
+        for number, at_ms in enumerate(times_ms):
+            key = script_key(number % 3)
+            body = Transfer(key.address, number // 3, uint256(20), 0, script_key(3).address, uint256(5), b"")
+            for node in range(4):
+                clients.submit_at(at_ms * NS_PER_MS, node, body, key)
+
+    return submit
 
 
 def _changes_epoch(clients: Clients) -> None:
@@ -272,20 +281,23 @@ def _all() -> Iterator[Scenario]:
     )
     yield Scenario(
         name="two proposals, one with a prepare of the primary",
-        plan=plan(transactions=4, at_ms=LATE_MS, until_ms=1_600, liars=[0], end_ms=6_000),
+        plan=plan(transactions=0, liars=[0], end_ms=6_000),
         lost=_split,
         middleware=PreparesToo,
+        script=_work(LATE_MS, LATE_MS, 1_500),
     )
     yield Scenario(
         name="two proposals, one with forged prepares",
-        plan=plan(transactions=4, at_ms=LATE_MS, until_ms=1_600, liars=[0], heal_ms=3_000),
+        plan=plan(transactions=0, liars=[0], heal_ms=3_000),
         lost=lambda traffic: _split(traffic) and traffic.at_ms < 3_000,
         middleware=ForgesPrepares,
+        script=_work(LATE_MS, LATE_MS, 1_500),
     )
     yield Scenario(
         name="every transaction twice",
-        plan=plan(transactions=3, at_ms=LATE_MS, until_ms=1_600, liars=[0], end_ms=3_000),
+        plan=plan(transactions=0, liars=[0], end_ms=3_000),
         middleware=NamesOnceMore,
+        script=_work(LATE_MS, LATE_MS, LATE_MS),
     )
     yield Scenario(
         name="a primary that says both, and votes that get lost",
@@ -296,23 +308,24 @@ def _all() -> Iterator[Scenario]:
     yield Scenario(
         name="a primary loses power with a proposal that nobody got",
         plan=plan(transactions=1, parameters=PATIENT, end_ms=3_000, faults=[
-            Crash(at_ns=450 * NS_PER_MS, node=0, down_ns=200 * NS_PER_MS),
+            Crash(at_ns=450 * NS_PER_MS, node=0, down_ns=RESTART_NS),
         ]),
         lost=lambda traffic: traffic.is_vote(PRE_PREPARE) and traffic.at_ms < 2_000,
     )  # fmt: skip
     yield Scenario(
         name="a primary forgets its votes with a proposal in flight",
         plan=plan(transactions=1, parameters=PATIENT, end_ms=4_000, faults=[
-            LoseVoteLog(at_ns=450 * NS_PER_MS, node=0, down_ns=200 * NS_PER_MS),
+            LoseVoteLog(at_ns=450 * NS_PER_MS, node=0, down_ns=RESTART_NS),
         ]),
         lost=lambda traffic: traffic.is_vote(PREPARE) and traffic.at_ms < 3_000,
-        script=_one_more,
+        script=_work(1_500),
     )  # fmt: skip
     yield Scenario(
         name="a primary dies after a stable checkpoint",
-        plan=plan(transactions=10, until_ms=1_600, heal_ms=2_000, faults=[
+        plan=plan(transactions=0, heal_ms=2_000, faults=[
             Crash(at_ns=1_100 * NS_PER_MS, node=0, for_good=True),
         ]),
+        script=_work(*range(AT_MS, 1_600, 100)),
     )  # fmt: skip
     yield Scenario(
         name="a proposal that is chosen again when it is old",
@@ -337,19 +350,21 @@ def _all() -> Iterator[Scenario]:
     )
     yield Scenario(
         name="catching up with a peer that sends results",
-        plan=plan(transactions=8, until_ms=1_000, liars=[1], end_ms=8_000),
+        plan=plan(transactions=0, liars=[1], end_ms=8_000),
         lost=lambda traffic: (
             (traffic.touches(LONE) and AT_MS <= traffic.at_ms < 1_500)
             or (traffic.receiver == LONE and isinstance(traffic.frame, ConsensusMessage) and traffic.at_ms < 5_000)
             or (isinstance(traffic.frame, wire.PeerProgress) and traffic.sender != 1 and traffic.at_ms < 5_000)
         ),
         middleware=SendsResults,
+        script=_work(*range(AT_MS, 1_200, 100)),
     )
     yield Scenario(
         name="old blocks come late, after the view change",
-        plan=plan(transactions=12, until_ms=2_400, heal_ms=3_000, faults=[
+        plan=plan(transactions=0, heal_ms=3_000, faults=[
             Crash(at_ns=1_300 * NS_PER_MS, node=0, for_good=True),
         ]),
+        script=_work(*range(AT_MS, 3_500, 100)),
         lost=lambda traffic: (
             (traffic.touches(LONE) and AT_MS <= traffic.at_ms < 1_250)
             or (isinstance(traffic.frame, wire.BlocksAnswer) and traffic.at_ms < 2_500)

@@ -22,6 +22,7 @@ ROOMS = {
     "potchain.consensus.quorum": "Consensus: thresholds",
     "potchain.transport": "Transport",
     "potchain.application.interface": "Applications",
+    "potchain.application.epochs": "Applications: another epoch",
     "potchain.blocks": "Proposals, blocks and certificates",
     "potchain.transactions": "Transactions",
     "potchain.genesis": "Genesis and epochs",

@@ -32,7 +32,7 @@ class GenesisSection(Section, frozen=True):
     """[genesis]"""
 
     file: str = "genesis.json"
-    """Genesis file, relative to the home folder."""
+    """Genesis file, relative to the home folder. A recovered network's first state lies beside it, as `.state`."""
 
 
 class LedgerSection(Section, frozen=True):

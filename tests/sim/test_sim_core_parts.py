@@ -23,6 +23,9 @@ from potchain.sim.verification import VerificationMemory
 GENESIS_HASH = bytes(32)
 FAR_NS = 10**12
 
+VIRTUAL_S = 1.5
+"""Seconds that pass on a virtual clock, at once."""
+
 
 def run(scheduler: Scheduler, until_ns: int = FAR_NS) -> None:
     scheduler.run(until_ns, lambda: False)
@@ -55,7 +58,7 @@ def test_asyncio_runs_in_virtual_time() -> None:
     times: list[int] = []
 
     async def main() -> str:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(VIRTUAL_S)
         times.append(scheduler.now_ns)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.Event().wait(), 2)
@@ -81,7 +84,7 @@ def test_a_killed_loop_runs_nothing_more_and_leaves_no_task_behind() -> None:
 
     async def main() -> None:
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(VIRTUAL_S)
             seen.append("slept")
         finally:
             seen.append("cleaned up")

@@ -47,7 +47,7 @@ def test_a_mutation_ends_with_its_context() -> None:
 
 def test_dice_find_a_wrong_quorum() -> None:
     words, violation = next(search(MUTANTS["quorum n/3*2"], range(3)))
-    assert words.startswith(("run --profile", "twins"))
+    assert words.startswith(("run --nodes 4 --profile", "twins --nodes 4"))
     assert violation.checker in PROMISES
 
 

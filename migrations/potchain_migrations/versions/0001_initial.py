@@ -267,6 +267,11 @@ def _create_votes() -> None:
         sa.PrimaryKeyConstraint("log", "epoch", "view", "sequence", "kind"),
         sqlite_with_rowid=False,
     )
+    _create_proposals_and_bodies()
+
+
+def _create_proposals_and_bodies() -> None:
+    """What votes and answers to clients promise to keep."""
     op.create_table(
         "pinned_proposals",
         _big("log", sa.ForeignKey("vote_marks.log")),

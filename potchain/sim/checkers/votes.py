@@ -1,7 +1,8 @@
 """The auditor: it sees every message that any node's own code lets out, over all crashes.
 
-Byzantine middleware stands behind this place, so even the node that it surrounds must keep these promises; twins are
-two nodes, each held to them by itself.
+Byzantine middleware stands behind this place, so even the node that it surrounds must sign a slot once; twins are two
+nodes, each held to that by itself. What such a node lets out in its own name may have been signed by its middleware or
+by its twin and come back from a peer: only what is in its own vote database counts as its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class OneSignaturePerSlot(Checker):
 
     def signed(self, node: NodeView, message: ConsensusMessage) -> None:
         """A message goes out, for the first time or again."""
-        if message.sender != node.node_id:
+        if message.sender != node.node_id or (node.is_faulty and not node.is_durable(message)):
             return  # it passes on what somebody else signed, to a peer that asked
         slot = (node.index, message.epoch, message.view, message.sequence, message.kind)
         earlier = self._signed.get(slot)
@@ -70,7 +71,7 @@ class DurableBeforeSent(Checker):
     def signed(self, node: NodeView, message: ConsensusMessage) -> None:
         """Ask the disk, once for each message and life."""
         known = (node.index, node.lives, message.signature)
-        if known in self._seen or message.sender != node.node_id:
+        if known in self._seen or message.sender != node.node_id or node.is_faulty:
             return
         self._seen.add(known)
         if not node.is_durable(message):
