@@ -11,6 +11,7 @@ from sim_mutant_registry import mutant, patched
 from potchain.blocks import BlockCertificate
 from potchain.consensus.interface import ConsensusMessage
 from potchain.consensus.quorum import Quorum
+from potchain.consensus.signer import GuardEntry, Signer
 from potchain.genesis import Epoch
 from potchain.primitives import Digest
 from potchain.replica import certifying
@@ -172,11 +173,11 @@ def _null_early() -> Iterator[None]:
 
 @mutant(
     "view lowered by an old certificate",
-    "an order certificate of a lower view takes the replica back to that view",
-    {"old blocks come late, after the view change": "liveness"},
+    "an order certificate of a lower view takes the replica back there, and no guard remembers what it has announced",
+    {"old blocks for a node that has left their view alone": "one signature per slot"},
 )
 def _view_lowered() -> Iterator[None]:
-    original = ViewChanging.follow
+    original, remember = ViewChanging.follow, Signer._remember
 
     def follow(self: ViewChanging, view: int, out: StepEffects) -> None:
         if view < self._current.view:
@@ -184,7 +185,11 @@ def _view_lowered() -> Iterator[None]:
             self._current.since_ns = out.now_ns
         original(self, view, out)
 
-    with patched(ViewChanging, "follow", follow):
+    def forget(self: Signer, entry: GuardEntry) -> None:
+        remember(self, entry)
+        self._announced.clear()
+
+    with patched(ViewChanging, "follow", follow), patched(Signer, "_remember", forget):
         yield
 
 

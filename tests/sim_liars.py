@@ -155,23 +155,21 @@ class LiesInView1(TwoFaced):
 
 
 class SkipsNewView(Puppet):
-    """As it leaves for view 1 it proposes there at once, and never sends a new view."""
+    """When the new view of view 1 is due it proposes there at once, and never sends it."""
 
     def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if message.view != 1:
+        if message.view != 1 or message.kind == VIEW_CHANGE:
             return [message]
-        if message.kind == VIEW_CHANGE:
-            return [message, *self.proposes(1, self.nothing_at(1))]
-        return []
+        return self.proposes(1, self.nothing_at(1)) if message.kind == NEW_VIEW else []
 
 
 class NullBeforeNewView(Puppet):
-    """As it leaves for view 1 it proposes the null request there at once; the new view comes when it is due."""
+    """When the new view of view 1 is due it proposes the null request there first, whatever was chosen."""
 
     def said(self, to: NodeId, message: ConsensusMessage) -> Iterable[ConsensusMessage]:
-        if message.view == 1 and message.kind == VIEW_CHANGE:
-            return [message, *self.proposes(1, null_request(self.genesis_hash, self.epoch.number, 1))]
-        if message.view == 1 and message.sequence == 1 and message.kind != VIEW_CHANGE:
+        if message.view == 1 and message.kind == NEW_VIEW:
+            return [*self.proposes(1, null_request(self.genesis_hash, self.epoch.number, 1)), message]
+        if message.view == 1 and message.sequence == 1:
             return []
         return [message]
 

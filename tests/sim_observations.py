@@ -86,7 +86,7 @@ class FakeNode:
         self.engine_buffers: dict[str, int] = {}
 
     def buffers(self) -> Mapping[str, int]:
-        return {}
+        return {**self.replica_sizes, **self.engine_buffers}
 
     def is_durable(self, message: ConsensusMessage) -> bool:
         return self.durable

@@ -37,7 +37,7 @@ from potchain_pbft.messages import COMMIT, KINDS, PRE_PREPARE, PREPARE, certific
 from potchain_pbft.normal_case import NormalCase
 from potchain_pbft.options import PbftOptions
 from potchain_pbft.patience import AGREEMENT_TIMER, NEW_VIEW_TIMER, NS_PER_MS, WORK_TIMER, Patience
-from potchain_pbft.restart import restore
+from potchain_pbft.restart import remembered_votes, restore
 from potchain_pbft.view import CHANGING, CurrentView
 from potchain_pbft.view_changing import ASK_TIMER, ViewChanging
 from potchain_pbft.view_messages import VIEW_CHANGE, VIEW_KINDS
@@ -132,6 +132,10 @@ class PbftEngine:
         return picture.dump(
             self.status(), self._current, self._log, self._agreement, self._checkpoints, self._views, self._normal
         )
+
+    def remembered(self) -> tuple[ConsensusMessage, ...]:
+        """Others' pre-prepares, prepares, view changes and new views that are in its durable records."""
+        return (*remembered_votes(self._log, self._epoch), *self._views.remembered())
 
     def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
         """A view change or new view that it holds, for a peer that asked."""

@@ -38,6 +38,9 @@ class Patience:
     def __len__(self) -> int:
         return len(self._since)
 
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self._since
+
     @property
     def timeout_ns(self) -> int:
         """The view timeout at present."""

@@ -79,9 +79,10 @@ def status(
     slots = log.in_order()
     names: dict[bytes, str] = {node: member.name for node, member in zip(epoch.ids, epoch.members, strict=True)}
     undecided: dict[int, Slot] = {}
-    for slot in slots:  # of several views the current one is shown, or else the highest
-        shown = undecided.get(slot.sequence)
-        if not agreement.is_decided(slot.sequence) and (shown is None or shown.view != current.view):
+    for slot in slots:
+        # What an abandoned view left behind, or a single member says, is not in flight.
+        here = slot.view == current.view and (slot.digest is not None or slot.sequence in patience)
+        if not agreement.is_decided(slot.sequence) and (here or slot.committed is not None):
             undecided[slot.sequence] = slot
     return EngineStatus(
         view=current.view,

@@ -49,6 +49,18 @@ def _restore_view(boot: Boot, views: ViewChanging) -> int:
     return max([proof.new_view.view for proof in entered], default=0)
 
 
+def remembered_votes(log: MessageLog, epoch: Epoch) -> list[ConsensusMessage]:
+    """Pre-prepares of accepted records and prepares of prepared certificates, by sequence, then view."""
+    found = []
+    for slot in log.in_order():
+        if slot.pre_prepare is not None and slot.accepted:
+            found.append(slot.pre_prepare)
+        if slot.prepared is not None:
+            place = epoch.number, PREPARE, slot.view, slot.sequence, slot.prepared.digest
+            found += [ConsensusMessage(*place, vote.sender, b"", vote.signature) for vote in slot.prepared.prepares]
+    return found
+
+
 def next_sequence(view: int, log: MessageLog, last_decided: int) -> int:
     """The first sequence above everything decided, and above everything accepted in this view."""
     accepted = [slot.sequence for slot in log.in_order() if slot.view == view and slot.accepted]

@@ -283,6 +283,11 @@ class ViewChanging:
         self._asking = False
         self._ask(out)
 
+    def remembered(self) -> tuple[ConsensusMessage, ...]:
+        """What the proof of the view entered last consists of."""
+        entered = self._current.entered
+        return () if entered is None else (*entered.view_changes, entered.new_view)
+
     def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
         """A view change by its name, or the new view of the view asked for or of a higher one."""
         entered = self._current.entered

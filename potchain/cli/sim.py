@@ -121,7 +121,7 @@ def run(
     campaign = _Campaign(
         f"run {common}", options, lambda plan: f"potchain sim run {common} --seeds {plan.seed} --trace trace.txt"
     )
-    return campaign.run([Job(f"seed {seed}", plan_of(profile, seed, nodes)) for seed in seeds])
+    return campaign.run((Job(f"seed {seed}", plan_of(profile, seed, nodes)) for seed in seeds), len(seeds))
 
 
 @sim.command()

@@ -356,6 +356,14 @@ class ConsensusEngine(Protocol):
         """Full state as JSON, for bug reports."""
         ...
 
+    def remembered(self) -> tuple[ConsensusMessage, ...]:
+        """Others' signed messages that it knows from its durable records, in order; asked for after its birth.
+
+        A member that restarts asks what it may have signed before; who answers has perhaps just restarted, too. Bodies
+        may be left out.
+        """
+        ...
+
     def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
         """A signed message that it holds, for a peer that asked (`FetchMessages`); None when it holds no such one."""
         ...

@@ -32,9 +32,19 @@ def check_alone(transaction: Transaction, account_nonce: int, base_fee: int, blo
 
 
 def check_place(
-    transaction: Transaction, run: Run | None, old: Entry | None, end: int, balance: int, limits: PoolLimits
+    transaction: Transaction,
+    run: Run | None,
+    old: Entry | None,
+    end: int,
+    balance: int,
+    limits: PoolLimits,
+    *,
+    promised: bool,
 ) -> None:
-    """What the sender's other pooled transactions allow; `end` is the end of its contiguous run."""
+    """What the sender's other pooled transactions allow; `end` is the end of its contiguous run.
+
+    `promised`: it was here before a restart, and the gap that it stands behind is no fault of its own.
+    """
     fees = transaction.fee
     if run is not None:
         fees += run.fees
@@ -47,7 +57,7 @@ def check_place(
                 f"fee {transaction.fee}; nonce {transaction.nonce} is taken by 0x{old.transaction.id.hex()} with fee "
                 f"{old.transaction.fee}, and to replace it takes {old.transaction.fee + bump}",
             )
-    elif transaction.nonce > end + limits.nonce_gap_max:
+    elif transaction.nonce > end + limits.nonce_gap_max and not promised:
         raise InvalidTransaction(
             "nonce_gap_too_large",
             f"nonce {transaction.nonce}; the next of {checksum_address(transaction.sender)} is {end}, and at most "

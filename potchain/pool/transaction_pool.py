@@ -141,8 +141,11 @@ class TransactionPool:
         base_fee: int,
         block_time_ms: int,
         now_ns: int,
+        promised: bool = False,
     ) -> Admission:
         """Take a transaction with a verified signature in; `account_nonce` and `balance` are its sender's.
+
+        `promised`: it was taken before a restart, which may have lost what stood in front of it.
 
         Raises InvalidTransaction, with nothing admitted or evicted: `oversize`, `insufficient_fee`, `expired`,
         `stale_nonce`, `nonce_gap_too_large`, `fee_too_low_to_replace`, `insufficient_funds` (the balance does not pay
@@ -159,7 +162,7 @@ class TransactionPool:
             run = self._runs.get(address)
         old = None if run is None else run.entries.get(transaction.nonce)
         end = self._runs.end_of(address, account_nonce)
-        check_place(transaction, run, old, end, balance, self.limits)
+        check_place(transaction, run, old, end, balance, self.limits, promised=promised)
         evicted = self._make_room(transaction, run, old, end, now_ns)
         entry = self._entries.add(transaction, now_ns)
         if old is not None:

@@ -142,8 +142,13 @@ class Chain:
         account = load_account(self.state, address)
         return account.nonce, uint(account.balance)
 
-    def admit(self, transaction: Transaction, now_ns: int) -> tuple[str, str, str]:
-        """Offer a transaction with a good signature to the pool, as of the tip: status, code, detail."""
+    def admit(
+        self, transaction: Transaction, now_ns: int, *, promised: bool = False
+    ) -> tuple[str, str, str]:
+        """Offer a transaction with a good signature to the pool, as of the tip: status, code, detail.
+
+        `promised`: this node has answered for it before a restart, so a gap in front of it is no reason to forget it.
+        """
         try:
             self._executor.check(transaction, self.state, self._epochs.current, self.tip.block_time_ms)
             nonce, balance = self.account(transaction.sender)
@@ -154,6 +159,7 @@ class Chain:
                 base_fee=self._epochs.current.parameters.base_fee,
                 block_time_ms=self.tip.block_time_ms,
                 now_ns=now_ns,
+                promised=promised,
             )
         except InvalidTransaction as refusal:
             return "refused", refusal.code, refusal.detail

@@ -133,8 +133,9 @@ class Replica:
         boot = self._boot
         for height in boot.certified_ahead:
             self.certifier.stored(height)
-        for transaction in boot.bodies:
-            self.chain.admit(transaction, self._now.monotonic_ns)
+        # By nonce: in the log a transaction may come before those whose gossip had filled the gap in front of it.
+        for transaction in sorted(boot.bodies, key=lambda each: (each.sender, each.nonce)):
+            self.chain.admit(transaction, self._now.monotonic_ns, promised=True)
         for height, block_hash in boot.uncertified:
             self._certified(self.certifier.block_executed(height, block_hash))
             own_vote = self._own.block_vote(height)
@@ -144,6 +145,8 @@ class Replica:
                 self._vote_for_block(height, block_hash)
         self.chain.forget_unneeded(boot.bodies)
         self._boot = msgspec.structs.replace(boot, bodies=(), proposals=())
+        for message in self.engine.remembered():
+            self.returning.heard.note(message)
         self._turn.look(self._now)
         self._host.start(self._now)
         self._upkeep.begin(self._now)

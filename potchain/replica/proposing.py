@@ -25,7 +25,7 @@ from potchain.transactions import Transaction
 FETCH_GRACE_NS = 100 * NS_PER_MS
 """Bodies are usually on their way by gossip, or wait for their signature check: wait this long before asking."""
 FORWARD_MAX = 200
-"""Transactions forwarded to a primary that seems not to have them, per tick."""
+"""Transactions forwarded at once to a primary that seems not to have them, or to a peer that has just connected."""
 FETCH_RETRY_NS = 500 * NS_PER_MS
 """Then ask another holder after this long."""
 
@@ -118,16 +118,8 @@ class ProposalDesk:
         self._answer(ProposalBuilt(proposal, ask.view))
         return None
 
-    def waiting_since(self, now: Now, age_ns: int) -> tuple[Transaction, ...]:
-        """Up to `FORWARD_MAX` proposable transactions, if the oldest has waited for that long.
-
-        While proposals keep coming, a queue is the likely reason, and four times as long is allowed.
-        """
-        _, oldest_ns = self._pool.proposable()
-        if now.monotonic_ns - self._proposal_seen_ns < age_ns:
-            age_ns *= 4
-        if oldest_ns is None or now.monotonic_ns - oldest_ns < age_ns:
-            return ()
+    def waiting(self, now: Now) -> tuple[Transaction, ...]:
+        """Up to `FORWARD_MAX` proposable transactions, the best first, for a peer that may not have them."""
         return self._pool.select(
             count_max=FORWARD_MAX,
             bytes_max=self._epochs.current.parameters.batch_bytes_max,

@@ -69,6 +69,7 @@ class Upkeep:
         self._outbox.then(Transmit(peer, self._progress(now)))
         self._returning.peer_connected(peer)
         self._own.resend(peer, self._certifier.certified)
+        self._forward(peer, now)  # gossip from before the connection did not reach it
 
     def peer_gone(self, peer: NodeId, now: Now) -> None:
         """A peer is disconnected."""
@@ -123,12 +124,17 @@ class Upkeep:
         From a view timeout on, and in a view change, everyone gets it: who does not know that work waits would never
         join those who leave an idle primary.
         """
-        engine = self._host.engine.status()
+        since_ns = self._neglect.work_waiting().neglected_ns
         half_ns = self._epochs.current.parameters.view_timeout_ms * NS_PER_MS // 2
-        everyone = engine.view_change is not None or bool(self._desk.waiting_since(now, 2 * half_ns))
-        if not everyone and engine.primary == self._me:
+        if since_ns is None or now.monotonic_ns - since_ns < half_ns:
             return
-        waiting = self._desk.waiting_since(now, half_ns)
+        engine = self._host.engine.status()
+        if engine.view_change is not None or now.monotonic_ns - since_ns >= 2 * half_ns:
+            self._forward(None, now)
+        elif engine.primary != self._me:
+            self._forward(engine.primary, now)
+
+    def _forward(self, to: NodeId | None, now: Now) -> None:
+        waiting = self._desk.waiting(now)
         if waiting:
-            to = None if everyone else engine.primary
             self._outbox.then(Transmit(to, wire.Gossip(tuple(each.raw for each in waiting))))

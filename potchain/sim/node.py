@@ -284,6 +284,8 @@ class SimNode:
 
     def frame_arrived(self, sender: int, sender_id: NodeId, data: bytes) -> None:
         """From the network."""
+        if self._world.watchers.wants("received"):
+            self._world.watchers.tell("received", self, sender_id, data)
         driver = self.process.driver
         frame = None if self.middleware is None else _decoded(data)
         if self.middleware is None or frame is None:

@@ -138,6 +138,9 @@ class Checker:
     def sent(self, node: NodeView, to: NodeId, frame: wire.Frame) -> None:
         """A frame goes on the wire, behind the middleware; once for each receiver."""
 
+    def received(self, node: NodeView, sender: NodeId, data: bytes) -> None:
+        """A frame reaches a node, as bytes from the wire."""
+
     def executed(self, node: NodeView, block: ExecutedBlock) -> None:
         """A node has executed a block, which is not durable yet."""
 

@@ -56,6 +56,10 @@ class RecordedEngine:
         """The engine's."""
         return self._engine.dump()
 
+    def remembered(self) -> tuple[ConsensusMessage, ...]:
+        """The engine's."""
+        return self._engine.remembered()
+
     def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
         """The engine's."""
         return self._engine.find(kind, view, name)

@@ -6,93 +6,27 @@ from __future__ import annotations
 import msgspec
 import pytest
 from pbft_cluster import Cluster
-from pbft_members import FACTORY, GENESIS_HASH, digest_of, make_epoch, make_proposal, sign, test_key
+from pbft_members import FACTORY, GENESIS_HASH, digest_of, make_proposal, sign, test_key
+from pbft_replica import EPOCH, TIMEOUT_NS, Replica, discarded, pre_prepare, sent, vote
 
 from potchain.blocks import BlockCertificate, Proposal
 from potchain.codec import decode, encode
 from potchain.consensus.interface import (
-    Boot,
     BuildProposal,
     Certified,
     CheckProposal,
     ConsensusMessage,
-    Discard,
     Effects,
-    Event,
     Executed,
     KeepInFlight,
-    MessageReceived,
     Misbehaviour,
     ProposalBuilt,
     ProposalChecked,
     Send,
     SetTimer,
-    Started,
 )
 from potchain.primitives import Digest, NodeId
-from potchain_pbft import PbftEngine, PbftOptions
 from potchain_pbft.messages import CommitCertificate, PreparedCertificate
-
-EPOCH = make_epoch(4, in_flight_max=3, checkpoint_interval=4, log_window=8)
-TIMEOUT_NS = 2_000_000_000
-
-
-class Replica:
-    """One engine; replica 0 is the primary of view 0."""
-
-    def __init__(self, me: int) -> None:
-        boot = Boot(
-            genesis_hash=GENESIS_HASH,
-            me=NodeId(test_key(me).address),
-            epoch=EPOCH,
-            decided=0,
-            executed=0,
-            stable=0,
-            records=(),
-            own_messages=(),
-            proposals=(),
-        )
-        self.me = me
-        self.engine: PbftEngine = FACTORY.create(boot, PbftOptions())
-        self.first = self.step(Started())
-
-    def step(self, event: Event) -> Effects:
-        return self.engine.step(event, 0)
-
-    def receive(self, message: ConsensusMessage) -> Effects:
-        return self.step(MessageReceived(message))
-
-    def vote(self, sender: int, kind: str, proposal: Proposal, view: int = 0) -> Effects:
-        return self.receive(vote(sender, kind, proposal, view))
-
-    def pre_prepare(self, proposal: Proposal) -> Effects:
-        return self.receive(pre_prepare(proposal))
-
-    def accept(self, proposal: Proposal) -> Effects:
-        """Pre-prepare and the host's consent; gives the effects of the consent."""
-        self.pre_prepare(proposal)
-        return self.step(ProposalChecked(proposal, 0, None))
-
-
-def pre_prepare(proposal: Proposal, sender: int = 0, view: int = 0) -> ConsensusMessage:
-    header = proposal.header
-    return sign(sender, "pre-prepare", view, header.sequence, digest_of(proposal), encode(proposal))
-
-
-def vote(sender: int, kind: str, proposal: Proposal, view: int = 0) -> ConsensusMessage:
-    return sign(sender, kind, view, proposal.header.sequence, digest_of(proposal))
-
-
-def sent(effects: Effects) -> list[str]:
-    return [send.kind for send in effects.send]
-
-
-def discarded(effects: Effects) -> str:
-    (report,) = effects.report
-    assert isinstance(report, Discard)
-    assert effects == Effects(report=effects.report), "a discarded message has no other effect"
-    return report.reason
-
 
 FIRST = make_proposal(EPOCH, 1)
 OTHER = make_proposal(EPOCH, 1, salt=1)

@@ -12,6 +12,7 @@ from potchain.blocks import ExecutedBlock, StateChange
 from potchain.genesis import Parameters
 from potchain.pool.interface import PendingState
 from potchain.primitives import uint256
+from potchain.replica import wire
 from potchain.sim.checkers import (
     PROMISES,
     AcceptedIsKept,
@@ -22,6 +23,7 @@ from potchain.sim.checkers import (
     EqualRoots,
     ExactlyOnce,
     Liveness,
+    OneSignatureAfterLoss,
     OneSignaturePerSlot,
     TotalOrder,
     Validity,
@@ -247,6 +249,38 @@ def test_what_is_sent_is_durable() -> None:
     node.durable = False
     with pytest.raises(PromiseBroken, match="before it was on disk"):
         checker.signed(node, world.message(0, "prepare", 0, 2, DIGEST_A))
+
+
+def test_what_came_from_elsewhere_is_not_held_against_a_twin_or_a_liar() -> None:
+    world = FakeWorld()
+    checker, node = begun(OneSignaturePerSlot(), world), world.nodes[0]
+    node.is_faulty = True
+    checker.signed(node, world.message(0, "view-change", 1, 0, DIGEST_A))
+    node.durable = False
+    checker.signed(node, world.message(0, "view-change", 1, 0, DIGEST_B))
+    begun(DurableBeforeSent(), world).signed(node, world.message(0, "view-change", 1, 0, DIGEST_B))
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "crashes", "is_excused"), [(0, 0, True), (1, 0, True), (2, 0, False), (3, 2, True)]
+)
+def test_who_lost_its_votes_must_know_what_its_peers_do(witnesses: int, crashes: int, is_excused: bool) -> None:
+    plan = Plan(seed=0, faults=(RestoreOldVoteLog(at_ns=2, node=0, copied_ns=1, down_ns=1),))
+    world = FakeWorld(plan)
+    (checker,) = [each for each in standard_checkers(plan) if isinstance(each, OneSignatureAfterLoss)]
+    begun(checker, world)
+    node, first = world.nodes[0], world.message(0, "prepare", 0, 1, DIGEST_A)
+    checker.signed(node, first)
+    for peer in world.nodes[1 : 1 + witnesses]:
+        checker.received(peer, node.node_id, wire.encode_frame(first))
+        checker.received(peer, node.node_id, b"\x00rubbish")
+    for peer in world.nodes[1 : 1 + crashes]:
+        checker.crashed(peer)
+    if is_excused:
+        checker.signed(node, world.message(0, "prepare", 0, 1, DIGEST_B))
+    else:
+        with pytest.raises(PromiseBroken, match="v0 signed prepare"):
+            checker.signed(node, world.message(0, "prepare", 0, 1, DIGEST_B))
 
 
 # --- bounds and clients -----------------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from potchain.sim.checkers.chain import Agreement, EqualRoots, TotalOrder
 from potchain.sim.checkers.clients import AcceptedIsKept
 from potchain.sim.checkers.ledger import Conservation, ExactlyOnce, Validity
 from potchain.sim.checkers.liveness import Liveness, liveness_bound_ns
-from potchain.sim.checkers.votes import DurableBeforeSent, OneSignaturePerSlot
+from potchain.sim.checkers.votes import DurableBeforeSent, OneSignatureAfterLoss, OneSignaturePerSlot
 from potchain.sim.observation import Checker
-from potchain.sim.plan import Plan
+from potchain.sim.plan import LoseVoteLog, Plan, RestoreOldVoteLog
 
 SAFETY: tuple[Callable[[], Checker], ...] = (
     EqualRoots, Agreement, TotalOrder, Validity, ExactlyOnce, Conservation, OneSignaturePerSlot, DurableBeforeSent,
@@ -42,6 +42,8 @@ def safety_checkers() -> list[Checker]:
 def standard_checkers(plan: Plan) -> list[Checker]:
     """Fresh checkers for a run of this plan: safety always, liveness when the plan heals."""
     checkers = safety_checkers()
+    if any(isinstance(fault, LoseVoteLog | RestoreOldVoteLog) for fault in plan.faults):
+        checkers = [OneSignatureAfterLoss() if type(each) is OneSignaturePerSlot else each for each in checkers]
     if plan.heal_ns is not None:
         checkers.append(Liveness())
     return checkers
@@ -49,6 +51,6 @@ def standard_checkers(plan: Plan) -> list[Checker]:
 
 __all__ = [
     "PROMISES", "SAFETY", "AcceptedIsKept", "Agreement", "BoundedBuffers", "Conservation", "DurableBeforeSent",
-    "EqualRoots", "ExactlyOnce", "Liveness", "OneSignaturePerSlot", "TotalOrder", "Validity", "liveness_bound_ns",
-    "safety_checkers", "standard_checkers",
+    "EqualRoots", "ExactlyOnce", "Liveness", "OneSignatureAfterLoss", "OneSignaturePerSlot", "TotalOrder", "Validity",
+    "liveness_bound_ns", "safety_checkers", "standard_checkers",
 ]  # fmt: skip

@@ -51,8 +51,7 @@ class BoundedBuffers(Checker):
     def _look(self, node: NodeView) -> None:
         epoch = node.replica.epoch
         members = len(epoch.members)
-        sizes = {**node.buffers(), **node.replica.sizes(), **node.engine.status().buffers}
-        for name, size in sizes.items():
+        for name, size in node.buffers().items():
             bound = bound_of(name, epoch.parameters, members)
             if size > bound:
                 raise PromiseBroken(node.index, f"{name} of {node.name} holds {size}, its bound is {bound}")

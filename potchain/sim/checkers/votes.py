@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from potchain.blocks import BLOCK_VOTE, ExecutedBlock
 from potchain.consensus.interface import ConsensusMessage
-from potchain.sim.observation import Checker, NodeView, PromiseBroken
+from potchain.consensus.quorum import Quorum
+from potchain.errors import CodecError
+from potchain.primitives import NodeId
+from potchain.replica import wire
+from potchain.sim.observation import Checker, ClusterView, NodeView, PromiseBroken
+from potchain.sim.plan import LoseVoteLog, Plan, RestoreOldVoteLog
 
 Slot = tuple[int, int, int, int, str]
 """Node, epoch, view, sequence, kind."""
@@ -36,7 +41,7 @@ class OneSignaturePerSlot(Checker):
         slot = (node.index, message.epoch, message.view, message.sequence, message.kind)
         earlier = self._signed.get(slot)
         if earlier is not None:
-            if earlier != (message.digest, message.signature):
+            if earlier != (message.digest, message.signature) and not self._is_excused(node, earlier[1]):
                 raise PromiseBroken(
                     node.index,
                     f"{node.name} signed {message.kind} {earlier[0].hex()[:16]} and {message.digest.hex()[:16]} at "
@@ -58,6 +63,52 @@ class OneSignaturePerSlot(Checker):
             )
         if message.sequence == 0:
             self._announced[place] = message.view
+
+
+    def _is_excused(self, node: NodeView, signature: bytes) -> bool:
+        """Whether it could not know that it had signed this before."""
+        return False
+
+
+class OneSignatureAfterLoss(OneSignaturePerSlot):
+    """The same promise where the plan takes a node's votes away, as far as others can tell the node what it signed.
+
+    It asks its peers and goes on with a quorum of answers, its own among them. So it must know of a message that at
+    least n - quorum + 1 honest peers have received and not forgotten in a crash; of another it may not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._witnesses: dict[bytes, set[int]] = {}
+        self._robbed: frozenset[int] = frozenset()
+        self._needed = 0
+        self._plan: Plan
+
+    def begin(self, cluster: ClusterView) -> None:
+        """Whose votes will be gone."""
+        self._plan = cluster.plan
+        lost = [fault.node for fault in cluster.plan.faults if isinstance(fault, LoseVoteLog | RestoreOldVoteLog)]
+        self._robbed = frozenset(lost)
+        self._needed = cluster.plan.nodes - Quorum(cluster.plan.nodes).quorum + 1
+
+    def received(self, node: NodeView, sender: NodeId, data: bytes) -> None:
+        """An honest validator knows of a message."""
+        if node.is_faulty or node.index >= self._plan.nodes or data[:1] != b"\x00":
+            return
+        try:
+            frame = wire.decode_frame(data)
+        except CodecError:
+            return  # a liar's rubbish
+        if isinstance(frame, ConsensusMessage):
+            self._witnesses.setdefault(frame.signature, set()).add(node.index)
+
+    def crashed(self, node: NodeView) -> None:
+        """What it had heard and not written down is gone."""
+        for witnesses in self._witnesses.values():
+            witnesses.discard(node.index)
+
+    def _is_excused(self, node: NodeView, signature: bytes) -> bool:
+        return node.index in self._robbed and len(self._witnesses.get(signature, ())) < self._needed
 
 
 class DurableBeforeSent(Checker):
