@@ -138,6 +138,8 @@ class Host(msgspec.Struct):
     ahead: dict[int, Decision] = {}
     """Decisions above a gap, not durable yet."""
     reports: list[Discard | Misbehaviour | Note] = []
+    listens: bool = False
+    """It may not vote at present, as after a start without its vote log."""
     answers_checks: bool = True
     writes: int = 0
     """Durable writes so far."""
@@ -149,13 +151,14 @@ class Host(msgspec.Struct):
         """Name inside consensus."""
         return NodeId(test_key(self.member).address)
 
-    def start(self) -> None:
-        """Boot from disk and take the first step."""
+    def start(self, view: int = 0) -> None:
+        """Boot from disk and take the first step; `view` is what an engine before this one knew."""
         disk = self.disk
         self.signer = Signer(test_key(self.member), GENESIS_HASH, disk.guard, disk.stable)
         self.booted = Boot(
             genesis_hash=GENESIS_HASH,
-            me=self.node if self.node in self.cluster.epoch.ids else None,
+            me=self.node if self.node in self.cluster.epoch.ids and not self.listens else None,
+            view=view,
             epoch=self.cluster.epoch,
             decided=disk.executed,
             executed=disk.executed,
@@ -176,6 +179,12 @@ class Host(msgspec.Struct):
         for height in sorted(disk.certificates):
             if height > disk.stable:
                 self.feed(Certified(height, disk.certificates[height]))
+
+    def reborn(self, *, listens: bool) -> None:
+        """The same node with another engine, which may not vote, or may vote again."""
+        if self.engine is not None and self.listens != listens:
+            self.listens = listens
+            self.start(self.engine.status().view)
 
     def crash(self) -> None:
         """Lose everything but the disk."""

@@ -41,7 +41,7 @@ LOSSES = {
 ACTIONS = {
     "deliver": 15, "burst": 40, "lose": 4, "repeat": 4, "crash": 1, "restart": 10, "time": 4, "tick": 12, "answer": 10,
     "check": 12, "cut": 1, "join": 4, "certify": 8, "catch up": 2, "lie": 6, "work": 3, "fire": 2, "accuse": 2,
-    "sides": 1, "weather": 4,
+    "sides": 1, "weather": 4, "reborn": 1,
 }  # fmt: skip
 
 
@@ -204,6 +204,8 @@ class World:
             cluster.now_ns += rng.choice((2, 9)) * SECOND_NS
             for each in rng.sample(cluster.hosts, rng.randint(1, len(cluster.hosts))):
                 each.feed(WorkWaiting(1, 0))
+        elif action == "reborn":
+            host.reborn(listens=rng.random() < 0.3)
         elif action == "sides":
             self.sides = [rng.random() < 0.5 for _ in cluster.hosts]
         del cluster.wire[:-WIRE_MAX]
@@ -289,6 +291,7 @@ class World:
                 host.crash()
             elif self.faults.get(host.member) != "silent" and host.engine is None:
                 host.start()
+            host.reborn(listens=False)
         began_ns = cluster.now_ns
         goal = max(host.disk.executed for host in self.correct) + 3
         following = cluster.next_epoch(goal - 3)

@@ -107,8 +107,8 @@ class Agreement:
     def on_certificate(self, event: CertificateReceived, out: StepEffects) -> None:
         """Decide by a certificate that the host has verified."""
         if self.is_decided(event.sequence):
-            if self._log.low < event.sequence <= self._log.high:
-                self._log.held[event.digest] = event.proposal  # decided above the high mark, and chosen since
+            if event.sequence > self._log.low:
+                self._log.hold_decided(event.digest, event.proposal)  # a new view chose it, and it was not kept
             return
         # It is used in any state, above the high water mark too: a replica that was away catches up this way. Only a
         # gap above the mark would need memory without bound.
@@ -165,8 +165,7 @@ class Agreement:
     ) -> None:
         assert not self.is_decided(sequence), f"sequence {sequence} is decided once"
         out.decide.append(Decision(sequence, digest, proposal, certificate))
-        if sequence <= self._log.high:
-            self._log.held[digest] = proposal  # a new view may choose it again
+        self._log.hold_decided(digest, proposal)  # a new view may choose it again
         self.decided_ahead.add(sequence)
         while self.last_decided + 1 in self.decided_ahead:
             self.last_decided += 1

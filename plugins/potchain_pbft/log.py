@@ -146,6 +146,11 @@ class MessageLog:
         self.held[digest] = proposal
         return digest
 
+    def hold_decided(self, digest: Digest, proposal: Proposal) -> None:
+        """Remember a decided proposal. Catch-up decides above the high mark too: one window more is remembered."""
+        if proposal.header.sequence <= self.low + 2 * self._log_window:
+            self.held[digest] = proposal
+
     def truncate(self, stable: int) -> None:
         """Discard everything at or below a stable checkpoint and move both water marks (OSDI'99 section 4.3)."""
         self.low = stable

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pbft_cluster import Cluster
-from pbft_members import FACTORY, digest_of, make_epoch, make_proposal, sign, test_key
+from pbft_members import FACTORY, block_certificate, digest_of, make_epoch, make_proposal, sign, test_key
 
 from potchain.blocks import BlockCertificate
 from potchain.codec import encode
@@ -26,6 +26,7 @@ from potchain.consensus.interface import (
     Effects,
     FetchProposal,
     KeepInFlight,
+    MessageName,
     MessageReceived,
     Note,
     ProposalBuilt,
@@ -37,7 +38,8 @@ from potchain.primitives import NodeId
 from potchain_pbft import PbftOptions, consensus_engines
 from potchain_pbft.checkpoints import CERTIFIED_AHEAD_MAX, Checkpoints
 from potchain_pbft.log import CHECKS_MAX, VIEWS_AHEAD_MAX
-from potchain_pbft.messages import order_certificate
+from potchain_pbft.messages import PreparedCertificate, order_certificate, vote_signatures
+from potchain_pbft.view_messages import NewView, ViewChange, body_digest
 
 
 def reason(effects: Effects) -> str:
@@ -64,6 +66,17 @@ def busy_cluster() -> Cluster:
         cluster.hosts[3].certificate_from(cluster.hosts[1], sequence)
     cluster.work(3)
     cluster.run()
+    cluster.work(2)
+    cluster.run(lambda packet: packet.message.kind == "pre-prepare")
+    cluster.hosts[0].crash()
+    cluster.advance(2_000_000_000, cluster.run)
+    cluster.hosts[3].crash()
+    cluster.start()
+    cluster.advance(4_000_000_000, cluster.run)
+    cluster.answer_all()
+    cluster.work(2)
+    cluster.run()
+    assert all(host.engine.status().view > 0 for host in cluster.hosts if host.engine is not None)
     return cluster
 
 
@@ -112,7 +125,7 @@ PROPOSALS = [make_proposal(EPOCH, sequence, salt=salt) for sequence in (1, 2) fo
 MESSAGES = st.builds(
     ConsensusMessage,
     epoch=st.sampled_from([0, 0, 0, 1, 2**64 - 1]),
-    kind=st.sampled_from(["pre-prepare", "prepare", "commit"]) | st.text(max_size=40),
+    kind=st.sampled_from(["pre-prepare", "prepare", "commit", "view-change", "new-view"]) | st.text(max_size=40),
     view=st.integers(0, 4) | st.integers(0, 2**64 - 1),
     sequence=st.integers(0, 6) | st.integers(0, 2**64 - 1),
     digest=st.sampled_from([digest_of(proposal) for proposal in PROPOSALS]) | st.binary(min_size=32, max_size=32),
@@ -120,15 +133,54 @@ MESSAGES = st.builds(
     body=st.sampled_from([b"", *(encode(proposal) for proposal in PROPOSALS)]) | st.binary(max_size=200),
     signature=st.binary(min_size=64, max_size=64),
 )
+VIEWS = st.integers(1, 4) | st.integers(1, 2**64 - 1)
+
+
+def view_change(sender: int, view: int, stable: int, entries: dict[int, int]) -> ConsensusMessage:
+    """A view change that a faulty member can make: of good certificates, with anything left out."""
+    prepared = []
+    for sequence, salt in sorted(entries.items()):
+        if stable < sequence <= stable + 4:
+            digest = digest_of(make_proposal(EPOCH, sequence, salt=salt))
+            votes = sorted([sign(b, "prepare", 0, sequence, digest) for b in (1, 2)], key=lambda vote: vote.sender)
+            signature = sign(0, "pre-prepare", 0, sequence, digest).signature
+            prepared.append(PreparedCertificate(0, sequence, digest, signature, vote_signatures(votes)))
+    certificate = encode(block_certificate(stable, 0, 1, 2)) if stable else b""
+    body = encode(ViewChange(stable, certificate, tuple(prepared)))
+    return sign(sender, "view-change", view, 0, body_digest(body), body)
+
+
+def new_view(view: int, names: dict[int, bytes]) -> ConsensusMessage:
+    """A new view by the primary of the view."""
+    named = sorted([MessageName(test_key(sender).address, names[sender]) for sender in names], key=lambda n: n.sender)
+    body = encode(NewView(tuple(named)))
+    return sign(view % 4, "new-view", view, 0, body_digest(body), body)
+
+
+VIEW_CHANGES = st.builds(
+    view_change,
+    st.integers(0, 3),
+    VIEWS,
+    st.sampled_from([0, 0, 2]),
+    st.dictionaries(st.integers(1, 6), st.integers(0, 1), max_size=3),
+)
+EMPTY = view_change(0, 1, 0, {}).digest
+NEW_VIEWS = st.builds(
+    new_view,
+    VIEWS,
+    st.dictionaries(
+        st.integers(0, 3), st.just(EMPTY) | st.binary(min_size=32, max_size=32), min_size=3, max_size=4
+    ),
+)
 EVENTS = st.lists(
-    st.builds(MessageReceived, MESSAGES)
+    st.builds(MessageReceived, MESSAGES | VIEW_CHANGES | NEW_VIEWS)
     | st.builds(
         ProposalChecked, st.sampled_from(PROPOSALS), st.integers(0, 1), st.sampled_from([None, "clock", "bodies"])
     )
     | st.builds(ProposalBuilt, st.sampled_from(PROPOSALS), st.integers(0, 1))
-    | st.builds(TimerFired, st.sampled_from(["fetch", "other"]))
-    | st.builds(WorkWaiting, st.integers(0, 5), st.none()),
-    max_size=40,
+    | st.builds(TimerFired, st.sampled_from(["fetch", "agreement", "work", "new-view", "ask-view", "other"]))
+    | st.builds(WorkWaiting, st.integers(0, 5), st.none() | st.just(-10_000_000_000)),
+    max_size=60,
 )
 
 
@@ -141,11 +193,13 @@ def test_nothing_that_a_peer_sends_raises_or_grows_without_bound(events: list, i
     assert host.engine is not None
     for event in events:
         host.engine.step(event, 0)
-    slots = 4 * (VIEWS_AHEAD_MAX + 1)
+    slots = 4 * (VIEWS_AHEAD_MAX + 3)
     buffers = host.engine.status().buffers
     bounds = {"slots": slots, "pre_prepares": slots, "prepares": 3 * slots, "commits": 4 * slots, "proposals": slots}
     assert all(buffers[name] <= bounds.get(name, 4) for name in buffers)
     json.loads(host.engine.dump())
+    for kind in ("view-change", "new-view", "gossip"):
+        host.engine.find(kind, 1, MessageName(test_key(0).address, b""))
 
 
 @pytest.mark.parametrize(

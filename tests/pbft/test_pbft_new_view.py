@@ -76,23 +76,23 @@ def test_what_was_decided_above_the_high_mark_can_be_proposed_again_once_it_is_b
     cluster = Cluster(4, checkpoint_interval=2, log_window=4)
     cluster.start()
     host = cluster.hosts[1]
-    for height in (2, 4):
+    for height in (2, 4, 6, 8):
         cluster.work(2)
         cluster.run(lambda packet: packet.to != 1)
         cluster.certify(height, 0, 2, 3)
     cluster.work(1)
     cluster.run(lambda packet: packet.to != 1)
     cluster.wire.clear()
-    for sequence in range(1, 6):
+    for sequence in range(1, 10):
         host.certificate_from(cluster.hosts[2], sequence)
-    assert (host.disk.executed, status(host).high_water_mark) == (5, 4)
-    cluster.certify(4, 1)
+    assert (host.disk.executed, status(host).high_water_mark) == (9, 4)
+    cluster.certify(8, 1)
     accuse(cluster)
     cluster.run()
-    assert [ask.sequence for ask in host.fetches] == [5], "it was not kept above the mark"
-    host.certificate_from(cluster.hosts[2], 5)
+    assert [ask.sequence for ask in host.fetches] == [9], "it was not kept two windows above the mark"
+    host.certificate_from(cluster.hosts[2], 9)
     cluster.run()
-    assert [message.sequence for message in host.disk.own_messages if message.kind == "pre-prepare"] == [5]
+    assert [message.sequence for message in host.disk.own_messages if message.kind == "pre-prepare"] == [9]
 
 
 def test_what_a_new_view_chose_is_not_checked_for_clock_and_proposer() -> None:

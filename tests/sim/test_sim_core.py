@@ -268,7 +268,7 @@ def test_frames_of_a_liar_go_through_its_middleware_while_it_lies() -> None:
     outcome = run(plan(2, byzantine=(lie,)), PbftFactory(), checkers=(seen, witness), middleware=Silent)
     assert outcome.violation is None, outcome.violation
     assert seen.of_liar[0] == "Gossip"
-    assert "ConsensusMessage" in seen.of_liar, "honest again after two seconds"
+    assert "PeerProgress" in seen.of_liar, "honest again after two seconds"
     assert seen.blamed_peers
     assert witness.signed_kinds, "checkers see what the node inside says"
 
