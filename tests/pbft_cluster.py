@@ -21,6 +21,8 @@ from potchain.primitives import NodeId
 from potchain_pbft import PbftOptions
 
 NS_PER_MS = 1_000_000
+FIRINGS_MAX = 10_000
+"""Timers that may fire while a test lets time pass once."""
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -154,10 +156,15 @@ class Cluster:
     def advance(self, duration_ns: int, deliver: Callable[[], object] = lambda: None) -> None:
         """Let time pass: timers fire in order of time, and `deliver` is called after each."""
         end_ns = self.now_ns + duration_ns
-        while (timer := self.next_timer()) is not None and timer[0] <= end_ns:
+        for _ in range(FIRINGS_MAX):
+            timer = self.next_timer()
+            if timer is None or timer[0] > end_ns:
+                break
             self.now_ns = max(self.now_ns, timer[0])
             self.hosts[timer[1]].fire(timer[2])
             deliver()
+        else:
+            raise AssertionError(f"timers fire without end: {timer}")
         self.now_ns = end_ns
 
     # --- what the replicas above the engines do ---------------------------------------------------------------------

@@ -7,7 +7,7 @@ only how results are gathered. Exit code 1 says that a promise was broken.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -235,7 +235,7 @@ def _traced(plan: Plan, trace: Path | None, options: CampaignOptions) -> int:
         outcome = run_plan(plan, factory)
     else:
         with trace.open("w", encoding="utf-8") as file:
-            outcome = run_plan(plan, factory, trace=lambda line: _write_line(file.write, line))
+            outcome = run_plan(plan, factory, trace=lambda line: print(line, file=file))
     lines = [*plan_text(plan), *aligned(_outcome_rows(outcome))]
     if outcome.violation is not None:
         lines.append(f"FAILED: {violation_text(outcome.violation)}")
@@ -243,10 +243,6 @@ def _traced(plan: Plan, trace: Path | None, options: CampaignOptions) -> int:
         lines.append(f"trace: {trace}")
     emit({"plan": msgspec.to_builtins(plan), "outcome": msgspec.to_builtins(outcome)}, options.as_json, lines)
     return EXIT_OK if outcome.violation is None else EXIT_FAILED
-
-
-def _write_line(write: Callable[[str], object], line: str) -> None:
-    write(line + "\n")
 
 
 def _outcome_rows(outcome: Outcome) -> list[tuple[str, object]]:
@@ -350,6 +346,3 @@ class _Campaign:
         document: dict[str, object] = msgspec.to_builtins(self._summary)
         document["speed_up"] = round(self._summary.speed_up, 1)
         return document
-
-
-__all__: Sequence[str] = ("sim",)
