@@ -59,6 +59,10 @@ if TYPE_CHECKING:
     from pbft_cluster import Cluster
 
 
+STEPS_MAX = 10_000
+"""Steps that may follow from one event at one node."""
+
+
 class Crash(Exception):
     """The power went out right after something became durable."""
 
@@ -224,8 +228,11 @@ class Host(msgspec.Struct):
     def _drain(self, first: Callable[[], None] = lambda: None) -> None:
         try:
             first()
+            steps = 0
             while self.inbox and self.engine is not None:
                 self._step(self.inbox.popleft())
+                steps += 1
+                assert steps < STEPS_MAX, "engine and host answer each other without end"
         except Crash:
             self.crash()
 

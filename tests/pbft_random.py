@@ -393,6 +393,6 @@ if __name__ == "__main__":
     if len(seeds) == 1:
         _trace(seeds[0])
     else:
-        faults = [fault for fault in map(fault_of, seeds) if fault is not None]
-        print("\n".join(faults))
-        print(f"{len(faults)} of {len(seeds)} seeds failed")
+        for number, fault in enumerate(filter(None, map(fault_of, seeds)), start=1):
+            print(fault, f"that makes {number} of at most {len(seeds)}", sep="\n", flush=True)
+        print("done")

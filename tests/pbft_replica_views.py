@@ -34,9 +34,7 @@ def certificate(proposal: Proposal, view: int = 0, backups: tuple[int, int] = (1
     )
 
 
-def view_change(
-    sender: int, view: int, *prepared: PreparedCertificate, stable: int = 0
-) -> ConsensusMessage:
+def view_change(sender: int, view: int, *prepared: PreparedCertificate, stable: int = 0) -> ConsensusMessage:
     proof = encode(block_certificate(stable, 0, 1, 2)) if stable else b""
     body = encode(ViewChange(stable, proof, prepared))
     return sign(sender, VIEW_CHANGE, view, 0, body_digest(body), body)
@@ -71,5 +69,3 @@ def changed(me: int, view: int = 1) -> Replica:
 
 def timers(effects: Effects) -> dict[str, int]:
     return {timer.name: timer.after_ns for timer in effects.timers if isinstance(timer, SetTimer)}
-
-

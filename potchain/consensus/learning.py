@@ -11,6 +11,9 @@ import msgspec
 
 from potchain.consensus.interface import ConsensusMessage
 
+TARGET_MAX = 2**63 - 1
+"""What a database column holds. Who abused this key may have signed any number; none so high is ever reached."""
+
 
 class LearnerTarget(msgspec.Struct, frozen=True):
     """What must be reached before this node signs consensus messages again; all zero: nothing is forgotten."""
@@ -25,7 +28,7 @@ class LearnerTarget(msgspec.Struct, frozen=True):
     def raised(self, height: int, epoch: int, view: int) -> LearnerTarget:
         """The higher of both, part by part."""
         epoch, view = max((self.epoch, self.view), (epoch, view))
-        return LearnerTarget(max(self.height, height), epoch, view)
+        return LearnerTarget(min(max(self.height, height), TARGET_MAX), min(epoch, TARGET_MAX), min(view, TARGET_MAX))
 
     def reached(self, stable: int, epoch: int, view: int) -> bool:
         """Whether nothing that was forgotten can matter any more."""

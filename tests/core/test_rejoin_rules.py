@@ -268,3 +268,10 @@ def test_block_certificates_prove_the_highest_block_vote_of_each_signer() -> Non
         ]
     )
     assert heard.of(ME) == (votes[1],)
+
+
+def test_a_number_from_the_end_of_the_wire_makes_a_target_that_can_be_stored() -> None:
+    """Somebody who had this node's key signed it; the node learns for good, and does not fall over its own books."""
+    target = LearnerTarget().raised(2**64 - 1 + 128, 0, 2**64)
+    assert max(target.height, target.view) < 2**63
+    assert not target.reached(2**62, 0, 2**62)

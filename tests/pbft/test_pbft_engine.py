@@ -168,9 +168,7 @@ EMPTY = view_change(0, 1, 0, {}).digest
 NEW_VIEWS = st.builds(
     new_view,
     VIEWS,
-    st.dictionaries(
-        st.integers(0, 3), st.just(EMPTY) | st.binary(min_size=32, max_size=32), min_size=3, max_size=4
-    ),
+    st.dictionaries(st.integers(0, 3), st.just(EMPTY) | st.binary(min_size=32, max_size=32), min_size=3, max_size=4),
 )
 EVENTS = st.lists(
     st.builds(MessageReceived, MESSAGES | VIEW_CHANGES | NEW_VIEWS)

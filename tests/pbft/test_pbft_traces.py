@@ -21,4 +21,4 @@ def test_engines_take_the_steps_of_the_trace(path: Path, rewrites_traces: bool) 
 
 
 def test_all_traces_are_found() -> None:
-    assert len(trace_files(FOLDER)) >= 8
+    assert len(trace_files(FOLDER)) >= 17

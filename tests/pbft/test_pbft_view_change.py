@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pbft_cluster import NS_PER_MS, Cluster
-from pbft_members import digest_of, make_proposal, sign
+from pbft_members import GENESIS_HASH, digest_of, make_proposal, sign
 from pbft_scenes import (
     HUGE,
     TIMEOUT_NS,
@@ -104,7 +104,7 @@ def test_a_new_primary_must_propose_what_was_chosen() -> None:
     tell(cluster, sign(1, NEW_VIEW, 1, 0, body_digest(body), body))
     assert views(cluster) == [(1, "normal")] * 3
     host = cluster.hosts[2]
-    null = null_request(cluster.epoch.members and make_proposal(cluster.epoch, 1).header.genesis_hash, 0, 1)
+    null = null_request(GENESIS_HASH, 0, 1)
     for wrong in (make_proposal(cluster.epoch, 1, 1, salt=9), null):
         host.reports.clear()
         host.receive(sign(1, "pre-prepare", 1, 1, digest_of(wrong), encode(wrong)))
@@ -118,8 +118,7 @@ def test_a_new_primary_must_propose_what_was_chosen() -> None:
 def test_a_null_request_is_refused_unless_a_new_view_chose_it() -> None:
     cluster = Cluster()
     cluster.start()
-    genesis_hash = make_proposal(cluster.epoch, 1).header.genesis_hash
-    null = null_request(genesis_hash, 0, 1)
+    null = null_request(GENESIS_HASH, 0, 1)
     for _ in range(2):
         view = views(cluster)[1][0]
         host = cluster.hosts[3]

@@ -27,7 +27,7 @@ class OneSignaturePerSlot(Checker):
 
     def __init__(self) -> None:
         self._signed: dict[Slot, tuple[bytes, bytes]] = {}
-        self._announced: dict[tuple[int, int], int] = {}
+        self._announced: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._executed: dict[tuple[int, int], bytes] = {}
 
     def executed(self, node: NodeView, block: ExecutedBlock) -> None:
@@ -54,16 +54,15 @@ class OneSignaturePerSlot(Checker):
                 raise PromiseBroken(node.index, f"{node.name} votes for a block {message.sequence} it never executed")
             return
         place = (node.index, message.epoch)
-        announced = self._announced.get(place, 0)
-        if message.view < announced:
+        announced, signature = self._announced.get(place, (0, b""))
+        if message.view < announced and not self._is_excused(node, signature):
             raise PromiseBroken(
                 node.index,
                 f"{node.name} signed {message.kind} {message.sequence} in view {message.view} after it announced view "
                 f"{announced}",
             )
         if message.sequence == 0:
-            self._announced[place] = message.view
-
+            self._announced[place] = message.view, message.signature
 
     def _is_excused(self, node: NodeView, signature: bytes) -> bool:
         """Whether it could not know that it had signed this before."""
