@@ -49,11 +49,15 @@ def verify_evidence(file: Path, genesis: Path, as_json: bool) -> None:
     """
     from potchain.codec import decode
     from potchain.consensus.quorum import Quorum
+    from potchain.errors import CodecError
     from potchain.evidence import EvidenceProof, verify_evidence_proof
     from potchain.genesis_file import parse_genesis
 
     agreed = parse_genesis(genesis.read_bytes(), str(genesis))
-    proof = decode(EvidenceProof, file.read_bytes())
+    try:
+        proof = decode(EvidenceProof, file.read_bytes())
+    except CodecError as fault:
+        raise CodecError(f"{file} is no evidence ({fault}); `potchain evidence get ID --out FILE` writes some") from None
     epoch = verify_evidence_proof(proof, agreed, lambda n: Quorum(n).quorum)
     piece = proof.evidence
     result: JsonObject = {

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from potchain import cli
 from potchain.cli.program import EXIT_CODES, exit_code_of, potchain
+from potchain.cli.testnet_folder import create_network, local_hosts
 from potchain.errors import (
     ClientError,
     ConfigError,
@@ -148,3 +149,13 @@ def test_help_imports_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_file_that_is_no_evidence_is_named(tmp_path: Path) -> None:
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_bytes(b"{}")
+    create_network(tmp_path / "net", local_hosts(1, 20_000), chain_id="usage", accounts=0)
+    genesis = str(tmp_path / "net" / "genesis.json")
+    refused = CliRunner().invoke(potchain, ["verify", "evidence", str(rubbish), "--genesis", genesis])
+    assert refused.exit_code != 0
+    assert f"{rubbish} is no evidence" in refused.output + str(refused.exception)
