@@ -57,7 +57,7 @@ def verify_evidence(file: Path, genesis: Path, as_json: bool) -> None:
     try:
         proof = decode(EvidenceProof, file.read_bytes())
     except CodecError as fault:
-        raise CodecError(f"{file} is no evidence ({fault}); `potchain evidence get ID --out FILE` writes some") from None
+        raise CodecError(f"{file} is no evidence ({fault}); `potchain evidence get` writes some") from None
     epoch = verify_evidence_proof(proof, agreed, lambda n: Quorum(n).quorum)
     piece = proof.evidence
     result: JsonObject = {
