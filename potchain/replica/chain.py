@@ -73,6 +73,11 @@ class Chain:
         return sequence
 
     @property
+    def has_gap(self) -> bool:
+        """Whether something is decided that cannot be executed for want of a sequence before it."""
+        return bool(self._decided) and self.tip.height + 1 not in self._decided
+
+    @property
     def next_epoch(self) -> Epoch | None:
         """What follows the current epoch, as of the tip; the same object as long as it is the same."""
         data = following_epoch(self.state, self._epochs.current_bytes)

@@ -9,6 +9,7 @@ judged by the later ones. The node forwards what waits to the primary at half th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -36,12 +37,12 @@ class _SeenProposal(msgspec.Struct, frozen=True):
 class NeglectJudge:
     """Remembers how full the primaries' proposals were, and holds what waits longest against them."""
 
-    def __init__(self, epochs: KnownEpochs, pool: TransactionPool) -> None:
+    def __init__(self, epochs: KnownEpochs, pool: TransactionPool, lacks_blocks: Callable[[], bool]) -> None:
+        """`lacks_blocks`: whether what the pool holds as proposable may be executed elsewhere already."""
         self._epochs = epochs
+        self._lacks_blocks = lacks_blocks
         self._pool = pool
         self._seen: deque[_SeenProposal] = deque(maxlen=PROPOSALS_REMEMBERED)
-        self.paused = False
-        """The node is catching up: what its pool holds as proposable may be executed elsewhere already."""
         self._filling_since_ns: int | None = None
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class NeglectJudge:
 
     def work_waiting(self) -> WorkWaiting:
         """What the engine is told."""
-        if self.paused:
+        if self._lacks_blocks():
             return WorkWaiting(0, None)
         count, _ = self._pool.proposable()
         longest = self._pool.longest_wait()

@@ -81,7 +81,7 @@ class Rooms:
         )
         self.certifier = Certifier(epochs, boot.certified)
         self.catch_up = CatchUp(me, epochs)
-        self.neglect = NeglectJudge(epochs, pool)
+        self.neglect = NeglectJudge(epochs, pool, self._lacks_blocks)
         self.desk = ProposalDesk(
             me=me,
             genesis_hash=genesis.hash,
@@ -112,6 +112,9 @@ class Rooms:
         for proposal, transactions in boot.proposals:
             self.desk.restore(proposal, transactions)
         self.epochs.pending = self.chain.next_epoch
+
+    def _lacks_blocks(self) -> bool:
+        return self.chain.has_gap or self.catch_up.active or self.catch_up.is_behind(self.chain.tip.height)
 
 
 def _worth_keeping(boot: ReplicaBoot, epoch: Epoch) -> list[ConsensusMessage]:

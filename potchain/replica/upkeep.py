@@ -82,6 +82,8 @@ class Upkeep:
         last = self._epochs.last_height
         if last is not None and self._chain.gap > last:
             return
+        # What peers hold certified and this node skipped, while it caught up to where they were, comes by itself no more.
+        stuck = stuck or (self._chain.has_gap and self._catch_up.credible_height >= self._chain.gap)
         wanted = self._catch_up.blocks_wanted(self._chain.gap - 1, now.monotonic_ns, stuck=stuck)
         if wanted is not None:
             self._outbox.then(Transmit(*wanted))
@@ -110,8 +112,6 @@ class Upkeep:
         if wanted is not None:
             self._outbox.then(Transmit(*wanted))
         self.forward_waiting(now)
-        # What its pool holds as proposable may be executed elsewhere already.
-        self._neglect.paused = self._catch_up.active or self._catch_up.is_behind(self._chain.tip.height)
         self._host.report_work(now)
 
     def _progress(self, now: Now) -> wire.PeerProgress:

@@ -98,16 +98,17 @@ def test_each_height_is_certified_by_its_own_validators() -> None:
 
 
 def test_an_epoch_that_nobody_fills_up_is_the_primarys_neglect() -> None:
-    judge = NeglectJudge(KnownEpochs([FIRST]), TransactionPool(PoolLimits()))
+    lacks_blocks = False
+    judge = NeglectJudge(KnownEpochs([FIRST]), TransactionPool(PoolLimits()), lambda: lacks_blocks)
     assert judge.work_waiting().neglected_ns is None
     judge.fill_up(100)
     judge.fill_up(200)
     assert judge.work_waiting().neglected_ns == 100, "since it is known"
     judge.proposal_seen(null_request(GENESIS.hash, 0, 7), (), 300)
     assert judge.work_waiting().neglected_ns == 300, "any proposal at all is one step"
-    judge.paused = True
+    lacks_blocks = True
     assert judge.work_waiting().neglected_ns is None
-    judge.paused = False
+    lacks_blocks = False
     judge.fill_up(None)
     assert judge.work_waiting().neglected_ns is None
 
