@@ -82,7 +82,7 @@ class Upkeep:
         last = self._epochs.last_height
         if last is not None and self._chain.gap > last:
             return
-        # What peers hold certified and this node skipped, while it caught up to where they were, comes by itself no more.
+        # What peers hold certified and this node skipped while it caught up comes by itself no more.
         stuck = stuck or (self._chain.has_gap and self._catch_up.credible_height >= self._chain.gap)
         wanted = self._catch_up.blocks_wanted(self._chain.gap - 1, now.monotonic_ns, stuck=stuck)
         if wanted is not None:
