@@ -65,12 +65,24 @@ from potchain.errors import (
     CodecError,
     InvalidProof,
     InvalidTransaction,
+    LinkError,
     PotchainError,
     TransactionFailed,
     TransportError,
 )
 from potchain.genesis import Epoch, Genesis, Parameters, Validator
 from potchain.hookspecs import hookimpl
+from potchain.links import (
+    ANY,
+    OFF,
+    Conditions,
+    Departure,
+    Inbound,
+    LinkProfile,
+    Outbound,
+    Phase,
+    Rule,
+)
 from potchain.primitives import (
     Address,
     Bytes,
@@ -92,6 +104,7 @@ from potchain.primitives import (
 from potchain.transactions import Transaction, TransactionBody
 from potchain.transport import (
     FRAME_BYTES_MAX,
+    FRAME_OVERHEAD_BYTES,
     Channel,
     Peer,
     PeerStatus,
@@ -102,15 +115,16 @@ from potchain.transport import (
 )
 
 __all__ = [
-    "Address", "Application", "ApplicationFactory", "Ask", "BlockCertificate", "BlockContext", "Boot",
+    "ANY", "Address", "Application", "ApplicationFactory", "Ask", "BlockCertificate", "BlockContext", "Boot",
     "BuildProposal", "Bytes", "Bytes32", "CancelTimer", "Canonical", "CertificateReceived", "Certified", "Channel",
-    "CheckProposal", "CodecError", "ConsensusEngine", "ConsensusMessage", "Decision", "Digest", "Discard", "Effects",
-    "EngineFactory", "EngineStatus", "Epoch", "EpochPlanned", "Event", "EventData", "Executed", "FRAME_BYTES_MAX",
-    "FetchMessages", "FetchProposal", "Genesis", "Height", "InvalidProof", "InvalidTransaction", "KeepInFlight",
-    "MessageName", "MessageReceived", "Misbehaviour", "Nanoseconds", "NodeId", "Note", "OrderCertificate",
-    "Parameters", "Peer", "PeerStatus", "PotchainError", "Proposal", "ProposalBuilt", "ProposalChecked",
-    "ProposalHeader", "Quorum", "Record", "ReportWork", "Send", "Sequence", "SetTimer", "Signature64", "SlotStatus",
-    "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
+    "CheckProposal", "CodecError", "Conditions", "ConsensusEngine", "ConsensusMessage", "Decision", "Departure",
+    "Digest", "Discard", "Effects", "EngineFactory", "EngineStatus", "Epoch", "EpochPlanned", "Event", "EventData",
+    "Executed", "FRAME_BYTES_MAX", "FRAME_OVERHEAD_BYTES", "FetchMessages", "FetchProposal", "Genesis", "Height",
+    "Inbound", "InvalidProof", "InvalidTransaction", "KeepInFlight", "LinkError", "LinkProfile", "MessageName",
+    "MessageReceived", "Misbehaviour", "Nanoseconds", "NodeId", "Note", "OFF", "OrderCertificate", "Outbound",
+    "Parameters", "Peer", "PeerStatus", "Phase", "PotchainError", "Proposal", "ProposalBuilt", "ProposalChecked",
+    "ProposalHeader", "Quorum", "Record", "ReportWork", "Rule", "Send", "Sequence", "SetTimer", "Signature64",
+    "SlotStatus", "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
     "TransactionFailed", "Transport", "TransportConfig", "TransportError", "TransportEvents", "TransportFactory",
     "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "build_proposal", "change_epoch", "decode",
     "digest_of", "encode", "hookimpl", "null_request", "planned_epoch", "proposal_digest", "proposal_fault", "uint",

@@ -91,6 +91,10 @@ class NodeClient:
         """The JSON object at a path such as "/v1/status"."""
         return _object(await self._call("GET", path, query, None, float(query.get("wait", 0))))
 
+    async def put(self, path: str, document: msgspec.Struct) -> JsonObject:
+        """Put a JSON object at a path such as "/v1/links"; what it answers."""
+        return _object(await self._call("PUT", path, {}, msgspec.json.encode(document), 0.0))
+
     async def get_bytes(self, path: str) -> bytes:
         """What a path such as "/v1/evidence/0x..." answers, as it came."""
         return await self._bytes("GET", path, {}, None, 0.0)

@@ -12,6 +12,9 @@
     ├── InvalidProof               a signature, certificate, branch or proof that does not hold
     ├── GuardRefusal               our own signer refuses a second digest for one slot
     ├── TransportError             a peer, a socket, a frame
+    ├── LinkError                  network conditions that make no sense
+    ├── ExperimentError            an experiment that cannot be run as asked
+    │   └── SchedulerUnreachable   no Dask scheduler at the address
     ├── LedgerError                the database of this node
     │   └── LedgerCorrupt          stored bytes that contradict each other; carries the height
     └── ClientError                an HTTP call to a node failed; carries status and code
@@ -90,6 +93,18 @@ class GuardRefusal(PotchainError):
 
 class TransportError(PotchainError):
     """A peer, a socket or a frame."""
+
+
+class LinkError(PotchainError):
+    """Network conditions that make no sense, or cannot be applied."""
+
+
+class ExperimentError(PotchainError):
+    """An experiment that cannot be run as asked: the value, and what is possible."""
+
+
+class SchedulerUnreachable(ExperimentError):
+    """No Dask scheduler answers at the address, or it has gone away."""
 
 
 class LedgerError(PotchainError):

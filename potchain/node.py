@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from potchain.api.app import bound_port, build_app, start_api
 from potchain.api.options import ApiOptions
 from potchain.application.execution import Executor
-from potchain.config import NodeConfig, PeerDirectory, load_config
+from potchain.config import NodeConfig, PeerDirectory, load_config, profile_of
 from potchain.consensus.interface import EngineFactory
 from potchain.consensus.quorum import Quorum
 from potchain.driver import Driver
@@ -29,12 +29,13 @@ from potchain.driver.incoming import Incoming
 from potchain.driver.journal import Journal
 from potchain.driver.verifier import Verifier
 from potchain.errors import ConfigError, GenesisError, InvalidProof, LedgerError
-from potchain.gateway import Gateway, RecentBlocks, ThreadCollector
+from potchain.gateway import Gateway, LinkControl, RecentBlocks, ThreadCollector, report_links
 from potchain.genesis import Genesis, RecoveredGenesis
 from potchain.genesis_file import parse_genesis
 from potchain.home import HomeLock, refuse_given_up
 from potchain.keyfiles import ValidatorKeys, load_validator_keys, member_of
 from potchain.ledger.check import ChainSummary
+from potchain.links import LinkProfile
 from potchain.logs import configure_logs
 from potchain.pool import TransactionPool
 from potchain.recovery import verify_recovery
@@ -139,7 +140,8 @@ async def _run(
         journal = Journal(storage.vote_log, persisted=driver.journal_persisted, failed=driver.storage_failed)
         journal.restore(started.body_batches)
         directory = PeerDirectory(config, genesis, replica.epochs.near, keys.node_id, keys.node_public)
-        transport = make_transport(config, registry, genesis, keys, driver, directory)
+        name = name_of(replica, keys)
+        transport, links = make_transport(config, registry, genesis, keys, driver, directory, name)
         for thread in (bookkeeper, journal):
             thread.start()
             stack.callback(thread.close)
@@ -157,8 +159,9 @@ async def _run(
             executor=executor,
             engine=engine,
             clock=clock,
-            name=config.node.name or name_of(replica, keys),
+            name=config.node.name or name,
             version=distribution_version(),
+            links=links,
         )
         options = api_options(config)
         metrics = CollectorRegistry()
@@ -181,9 +184,7 @@ def make_replica(
     boot_id: bytes = b"",
 ) -> Replica:
     """The pure core, from what was durable. `boot_id`: random, of this run; empty: no watch for a second process."""
-    options = decode_table(
-        config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
-    )
+    options = engine_options(config, engine)
     if started.replica.doubtful:
         log.error("the vote log is missing, or older than the ledger: this node learns before it votes again")
     return Replica(
@@ -197,6 +198,30 @@ def make_replica(
         pool=TransactionPool(config.pool),
         boot=msgspec.structs.replace(started.replica, boot_id=boot_id),
     )
+
+
+def engine_options(config: NodeConfig, engine: EngineFactory) -> msgspec.Struct:
+    """What the file says in [consensus.<engine>]."""
+    return decode_table(
+        config.options_table("consensus", engine.name), engine.options_type, f"consensus.{engine.name}"
+    )
+
+
+def link_conditions(config: NodeConfig, engine: EngineFactory, names: Collection[str]) -> tuple[LinkProfile, str]:
+    """The network conditions to emulate, and who says so: [links], or the engine where that table says nothing.
+
+    `names`: of all nodes. Raises LinkError.
+    """
+    profile = profile_of(config.links, config.home, names)
+    if not profile.off:
+        return profile, "links"
+    profile = engine.link_profile(engine_options(config, engine))
+    return profile, "none" if profile.off else "engine"
+
+
+def node_names(name: str, directory: PeerDirectory, replica: Replica) -> tuple[str, ...]:
+    """Of this node and its peers of now."""
+    return (name, *(peer.name for peer in directory.peers(replica.epochs.near)))
 
 
 def name_of(replica: Replica, keys: ValidatorKeys) -> str:
@@ -226,8 +251,15 @@ def make_transport(
     keys: ValidatorKeys,
     driver: Driver,
     directory: PeerDirectory,
-) -> Transport:
-    """The configured transport, reporting to the driver; not started."""
+    name: str,
+) -> tuple[Transport, LinkControl]:
+    """The configured transport, reporting to the driver, not started; and who changes the links that it emulates.
+
+    `name`: this node's, as rules of links say it. Raises LinkError for conditions that make no sense.
+    """
+    names = partial(node_names, name, directory, driver.replica)
+    profile, source = link_conditions(config, registry.engine(config.consensus.engine), names())
+    report_links(profile, source)
     factory = registry.transport(config.transport.name)
     options = decode_table(
         config.options_table("transport", factory.name), factory.options_type, f"transport.{factory.name}"
@@ -239,11 +271,15 @@ def make_transport(
         listen_host=config.transport.listen_host,
         listen_port=config.transport.listen_port,
         peers=directory.peers(driver.replica.epochs.near),
+        name=name,
+        links=profile,
     )
     events = TransportEvents(
         received=driver.frames_received, connected=driver.peer_connected, disconnected=driver.peer_disconnected
     )
-    return factory.create(transport_config, events, options)
+    transport = factory.create(transport_config, events, options)
+    allowed = config.links.control
+    return transport, LinkControl(transport, SystemClock(), names, profile=profile, source=source, allowed=allowed)
 
 
 def restore_recent(storage: Storage, executor: Executor, started: Started) -> RecentBlocks:

@@ -13,10 +13,15 @@ from typing import Protocol
 
 import msgspec
 
+from potchain.links import OFF, LinkProfile
 from potchain.primitives import NodeId
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 """Bound on one frame, both ways; a longer announced one closes the connection."""
+
+
+FRAME_OVERHEAD_BYTES = 8
+"""What the link model counts for a frame besides its bytes."""
 
 
 class Channel(enum.IntEnum):
@@ -76,6 +81,10 @@ class TransportConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen_host: str
     listen_port: int
     peers: tuple[Peer, ...]
+    name: str = ""
+    """This node's own name: what rules of `links` call it."""
+    links: LinkProfile = OFF
+    """Network conditions to emulate on frames of the host; off: nothing is emulated."""
 
 
 class Transport(Protocol):
@@ -102,6 +111,13 @@ class Transport(Protocol):
 
         Sessions with peers that stay as they are go on; those with others end. Raises TransportError, with nothing
         changed, for peers that could not be told apart.
+        """
+        ...
+
+    def set_links(self, links: LinkProfile) -> None:
+        """Emulate these conditions from now on; the phases of the profile count from now.
+
+        Frames that wait under the old conditions go on under the new ones, in their order.
         """
         ...
 

@@ -16,6 +16,7 @@ from potchain.api.ports import (
     AccountView,
     ConsensusStatus,
     Limits,
+    LinkStatus,
     NodeStatus,
     PendingState,
     PoolEntry,
@@ -28,6 +29,7 @@ from potchain.blocks import ExecutedBlock, block_hash
 from potchain.consensus.interface import EngineStatus, SlotStatus
 from potchain.errors import InvalidTransaction
 from potchain.genesis import Epoch
+from potchain.links import OFF, LinkProfile, LinkSpec, link_profile
 from potchain.primitives import uint
 from potchain.proofs import StateProof
 from potchain.transactions import Transaction
@@ -54,6 +56,8 @@ class PaperNode:
         self.view_change: SlotStatus | None = None
         self.refuse_with: tuple[str, str] | None = None
         self.fails_with: Exception | None = None
+        self.profile: LinkProfile = OFF
+        self.takes_links = False
         self.submitted: list[int] = []
         """Size of each call of `submit`."""
         self.waiting = 0
@@ -120,6 +124,17 @@ class PaperNode:
             started_at_ms=1_700_000_000_000,
             evidence={"v3": len(self.history.pieces)} if self.history.pieces else {},
         )
+
+    def links(self) -> LinkStatus:
+        source = "none" if self.profile.off else "api"
+        return LinkStatus(
+            profile=self.profile, source=source, since_ms=1_700_000_000_000, phase=0, control=self.takes_links
+        )
+
+    async def set_links(self, spec: LinkSpec) -> LinkStatus:
+        assert self.takes_links
+        self.profile = link_profile(spec, [member.name for member in self.epoch().members])
+        return self.links()
 
     def consensus(self) -> ConsensusStatus:
         epoch = self.epoch()

@@ -11,7 +11,7 @@ from hashlib import sha256
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from potchain import Channel, NodeId, Peer, TransportConfig, TransportEvents
+from potchain import OFF, Channel, LinkProfile, NodeId, Peer, TransportConfig, TransportEvents
 from potchain_tcp import TcpOptions, TcpTransport
 
 HOST = "127.0.0.1"
@@ -78,6 +78,7 @@ class Node:
         options: TcpOptions = FAST,
         genesis_hash: bytes = GENESIS_HASH,
         secret: bytes | None = None,
+        links: LinkProfile = OFF,
     ) -> None:
         """Node `index` of len(ports); a peer whose port is 0 is not dialled."""
         self.index = index
@@ -97,6 +98,8 @@ class Node:
             listen_host=HOST,
             listen_port=ports[index],
             peers=peers,
+            name=f"node{index}",
+            links=links,
         )
         events = TransportEvents(received=self._received, connected=self._connected, disconnected=self._disconnected)
         self.transport = TcpTransport(config, events, options)

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from potchain import Boot, ConsensusMessage, EngineFactory, Epoch, NodeId, OrderCertificate, hookimpl
+from potchain import OFF, Boot, ConsensusMessage, EngineFactory, Epoch, LinkProfile, NodeId, OrderCertificate, hookimpl
 from potchain_pbft import messages, view_messages
 from potchain_pbft.engine import PbftEngine
 from potchain_pbft.options import PbftOptions
@@ -42,6 +42,10 @@ class PbftFactory:
         """A fresh engine. Raises CodecError when a durable record is damaged or of a newer version."""
         assert isinstance(options, PbftOptions), f"options of type {type(options).__name__}"
         return PbftEngine(boot, options)
+
+    def link_profile(self, options: msgspec.Struct) -> LinkProfile:
+        """Nothing is emulated unless the node's configuration says so."""
+        return OFF
 
     def verify(
         self, certificate: OrderCertificate, genesis_hash: bytes, epoch: Epoch, sequence: int, digest: bytes

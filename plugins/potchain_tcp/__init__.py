@@ -6,9 +6,11 @@ Rooms, each importing only what is above it here:
     framing     bytes <-> frames; pure, no sockets
     queues      bounded send queues, votes and bulk; pure
     tls         certificates from node keys, and contexts that accept nothing else
+    shaping     the link model between the host's frames and the send queues; pure but for its timer and clock
+    downlink    the link model's shared downlink, between the frames that come and the host
     session     one connection from handshake to close
     remote      one configured peer: its one session, its queues, its counters, its cool-down
-    transport   listening, dialling, one write per loop tick, keep-alive
+    transport   listening, dialling, one write per loop tick, keep-alive, conditions on and off
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class FrameDecoder:
         if self.fault is not None or self.close_reason is not None:
             return
         at, end = self._start, self._end + count
-        header_bytes, unpack = HEADER.size, HEADER.unpack_from
+        header_bytes, unpack, data = HEADER.size, HEADER.unpack_from, int(Kind.DATA)
         while end - at >= header_bytes:
             version, kind, channel, flags, length = unpack(self._buffer, at)
             if version != FRAMING_VERSION:
@@ -165,7 +165,7 @@ class FrameDecoder:
                 break
             payload = bytes(self._view[at + header_bytes : stop])
             at = stop
-            if kind == Kind.DATA:
+            if kind == data:
                 self._data(channel, flags, payload)
             else:
                 self._control(kind, channel, flags, payload)
@@ -186,7 +186,7 @@ class FrameDecoder:
     def _data(self, channel: int, flags: int, payload: bytes) -> None:
         if self.hello is None:
             self.fault = "data came before the greeting"
-        elif channel > Channel.BULK:
+        elif channel >= len(self._frames):
             self.fault = f"channel {channel} is not known"
         elif flags > MORE:
             self.fault = f"flags {flags} are not known"

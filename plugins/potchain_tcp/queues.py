@@ -25,23 +25,37 @@ class SendQueue:
 
     def push(self, frame: bytes) -> bool:
         """Append; False when the frame is too long or the queue has no room for it."""
+        if not self.reserve(frame):
+            return False
+        self._frames.append(frame)
+        return True
+
+    def reserve(self, frame: bytes) -> bool:
+        """Keep room for a frame that comes later, through `enter`, or never, through `release`; False as in `push`."""
         cost = len(frame) + HEADER.size
         if self.bytes_queued + cost > self._bytes_max or len(frame) > FRAME_BYTES_MAX:
             return False
-        self._frames.append(frame)
         self.bytes_queued += cost
         return True
+
+    def enter(self, frame: bytes) -> None:
+        """Append a frame that has its room."""
+        self._frames.append(frame)
+
+    def release(self, frame: bytes) -> None:
+        """Give the room of a frame back."""
+        self.bytes_queued -= len(frame) + HEADER.size
 
     def take(self, chunks: list[bytes | memoryview], pieces_max: int, bytes_max: int) -> int:
         """Move pieces, headers included, to the end of `chunks`, at least one if any; how many frames ended."""
         ended = pieces = taken = 0
-        frames, pack = self._frames, HEADER.pack
+        frames, pack, data = self._frames, HEADER.pack, int(Kind.DATA)
         while frames and pieces < pieces_max and taken < bytes_max:
             frame = frames[0]
             left = len(frame) - self._offset
             size = min(left, PIECE_BYTES_MAX)
             flags = MORE if left > PIECE_BYTES_MAX else 0
-            chunks.append(pack(FRAMING_VERSION, Kind.DATA, self._channel, flags, size))
+            chunks.append(pack(FRAMING_VERSION, data, self._channel, flags, size))
             chunks.append(frame if size == len(frame) else memoryview(frame)[self._offset : self._offset + size])
             pieces += 1
             taken += HEADER.size + size
@@ -55,7 +69,7 @@ class SendQueue:
         return ended
 
     def clear(self) -> int:
-        """Forget everything; how many frames were lost."""
+        """Forget everything, kept room too; how many frames were lost."""
         lost = len(self._frames)
         self._frames.clear()
         self._offset = 0

@@ -17,38 +17,50 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 from potchain import Channel, NodeId, Peer, PeerStatus, TransportEvents
+from potchain_tcp.downlink import Incoming
 from potchain_tcp.framing import Hello, refusal_of
 from potchain_tcp.options import TcpOptions
 from potchain_tcp.queues import SendQueue
 from potchain_tcp.session import Session
+from potchain_tcp.shaping import Outgoing
 
 DUPLICATE = "another connection of this pair is in use"
 REASONS_MAX = 16
 """Bound on reasons reported between two sessions with a peer; part of a reason is the peer's own text."""
 
 
+class RemoteHost(Protocol):
+    """What all peers of a transport share."""
+
+    options: TcpOptions
+    hello: Hello
+    """Our greeting."""
+    outgoing: Outgoing | None
+    """The link model, where frames pass through it on their way out."""
+    incoming: Incoming | None
+    """And on their way in."""
+
+    def flush_soon(self, remote: Remote) -> None:
+        """Let a peer's queues be written out in the next tick."""
+        ...
+
+
 class Remote:
     """See the module's text. All times are loop times in seconds."""
 
     def __init__(
-        self,
-        peer: Peer,
-        me: NodeId,
-        hello: Hello,
-        events: TransportEvents,
-        options: TcpOptions,
-        now: Callable[[], float],
-        flush_soon: Callable[[Remote], None],
+        self, host: RemoteHost, peer: Peer, me: NodeId, events: TransportEvents, now: Callable[[], float]
     ) -> None:
+        options = host.options
         self.peer = peer
+        self._host = host
         self._me = me
-        self._hello = hello
         self._events = events
         self._options = options
         self._now = now
-        self._flush_soon = flush_soon
         self._decides = me < peer.node_id
         self._votes = SendQueue(Channel.VOTES, options.votes_queue_bytes)
         self._bulk = SendQueue(Channel.BULK, options.bulk_queue_bytes)
@@ -84,8 +96,36 @@ class Remote:
             self._frames_dropped += 1
             return False
         if not self.flush_wanted:
-            self._flush_soon(self)
+            self._host.flush_soon(self)
         return True
+
+    def reserve(self, channel: Channel, frame: bytes) -> bool:
+        """As `send`, but the frame comes later, through `arrived`, or never, through `release`."""
+        queue = self._votes if channel == Channel.VOTES else self._bulk
+        if self.session is None or not queue.reserve(frame):
+            self._frames_dropped += 1
+            return False
+        return True
+
+    def arrived(self, channel: Channel, frame: bytes) -> None:
+        """The link model is through with a frame."""
+        (self._votes if channel == Channel.VOTES else self._bulk).enter(frame)
+        if not self.flush_wanted:
+            self._host.flush_soon(self)
+
+    def release(self, channel: Channel, frame: bytes) -> None:
+        """The link model lost a frame."""
+        (self._votes if channel == Channel.VOTES else self._bulk).release(frame)
+
+    def pause_reading(self) -> None:
+        """Take no more from the peer for now."""
+        if self.session is not None:
+            self.session.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take from the peer again."""
+        if self.session is not None:
+            self.session.resume_reading()
 
     def flush(self) -> bool:
         """Write one tick's share of the queues at once; whether more could go out in the next tick."""
@@ -103,7 +143,7 @@ class Remote:
 
     def greeted(self, session: Session, hello: Hello) -> None:
         """Refuse the connection, take it, or leave that to the peer."""
-        refusal = refusal_of(self._hello, hello)
+        refusal = refusal_of(self._host.hello, hello)
         if refusal is not None:
             session.close(refusal)
         elif self.cooling():
@@ -148,8 +188,12 @@ class Remote:
             self.faulted(session, "data came before READY")
             return
         self._frames_in += len(frames)
-        if not self.silenced:
+        if self.silenced:
+            return
+        if self._host.incoming is None:
             self._events.received(self.peer.node_id, channel, frames)
+        else:
+            self._host.incoming.received(self, channel, frames)
 
     def faulted(self, session: Session, fault: str) -> None:
         """A stream that cannot be decoded any further ends at once."""
@@ -159,7 +203,7 @@ class Remote:
     def writable(self, session: Session) -> None:
         """The connection takes more again."""
         if session is self.session and (self._votes or self._bulk):
-            self._flush_soon(self)
+            self._host.flush_soon(self)
 
     def lost(self, session: Session, reason: str) -> None:
         """A session is over, the one or another."""
@@ -176,6 +220,11 @@ class Remote:
                 self.attempt_failed(reason)
 
     def _gone(self, session: Session, reason: str) -> None:
+        # The link model first: it may still give room back.
+        if self._host.outgoing is not None:
+            self._frames_dropped += self._host.outgoing.forget(self)
+        if self._host.incoming is not None:
+            self._host.incoming.forget(self)
         self._frames_dropped += self._votes.clear() + self._bulk.clear()
         self._ended_bytes_in += session.bytes_in
         self._ended_bytes_out += session.bytes_out
@@ -231,7 +280,10 @@ class Remote:
         now = self._now()
         silent_s = now - session.heard_at
         overdue = session.hear_by is not None and now > session.hear_by
-        if overdue or silent_s >= self._options.silence_limit_ms / 1000:
+        if session.reading_paused:
+            # We would not hear the peer; it shall hear that we live.
+            session.ping()
+        elif overdue or silent_s >= self._options.silence_limit_ms / 1000:
             session.abort(f"silent for {int(silent_s * 1000)} ms")
         elif silent_s >= self._options.ping_interval_ms / 1000:
             session.ping()

@@ -83,6 +83,8 @@ class Session(asyncio.BufferedProtocol):
         """The peer's, from its HELLO."""
         self.paused = False
         """The connection takes no more for now."""
+        self.reading_paused = False
+        """We take no more for now."""
         self.heard_at = loop.time()
         """Loop time of the last bytes from the peer."""
         self.hear_by: float | None = None
@@ -164,6 +166,19 @@ class Session(asyncio.BufferedProtocol):
         elif decoder.pinged:
             decoder.pinged = False
             self._small_talk(PONG_PIECE)
+
+    def pause_reading(self) -> None:
+        """Leave what comes to the connection, which pushes back."""
+        self.reading_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again; the silence meanwhile was ours."""
+        self.reading_paused = False
+        self.heard_at = self._loop.time()
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The peer has said all: close our side too."""

@@ -15,11 +15,13 @@ import socket
 import ssl
 from collections.abc import Coroutine, Sequence
 
-from potchain import Channel, NodeId, Peer, PeerStatus, TransportConfig, TransportError, TransportEvents
+from potchain import Channel, LinkProfile, NodeId, Peer, PeerStatus, TransportConfig, TransportError, TransportEvents
+from potchain_tcp.downlink import Incoming
 from potchain_tcp.framing import WIRE_VERSION_HIGHEST, WIRE_VERSION_LOWEST, Hello
 from potchain_tcp.options import TcpOptions
 from potchain_tcp.remote import Remote
 from potchain_tcp.session import Session
+from potchain_tcp.shaping import Outgoing
 from potchain_tcp.tls import NodeIdentity, load_public_key
 
 LISTEN_BACKLOG = 128
@@ -52,6 +54,9 @@ class TcpTransport:
         """Incoming connections whose TLS handshake was refused: an unknown key, no key, or no TLS at all."""
         self.failed_handshakes = 0
         """Incoming connections that ended, timed out or found no slot before their handshake was complete."""
+        self.outgoing: Outgoing | None = None
+        self.incoming: Incoming | None = None
+        self._links = config.links
         self._peers = _checked(config.peers, config.me, self._identity.public_key)
         self._remotes: dict[NodeId, Remote] = {}
         self._by_key: dict[bytes, Remote] = {}
@@ -74,6 +79,7 @@ class TcpTransport:
             raise TransportError("this transport was started before; create another")
         loop = self._loop = asyncio.get_running_loop()
         await self._listen(loop)
+        self._shape(loop)
         self._meet(loop, self._peers)
         for listener in self._listeners:
             self._await_callers(listener)
@@ -83,7 +89,11 @@ class TcpTransport:
     def send(self, to: NodeId, channel: Channel, frame: bytes) -> bool:
         """Queue a frame; False when it was dropped (peer unknown or away, queue full)."""
         remote = self._remotes.get(to)
-        return remote is not None and remote.send(channel, frame)
+        if remote is None:
+            return False
+        if self.outgoing is None:
+            return remote.send(channel, frame)
+        return self.outgoing.send(remote, channel, frame)
 
     def misbehaved(self, peer: NodeId, reason: str) -> None:
         """Count an unusable frame; past `garbage_limit` the connection closes, and stays so for `cooldown_ms`."""
@@ -118,10 +128,38 @@ class TcpTransport:
         # In the order of the peers, whoever was there before.
         self._remotes = {peer.node_id: self._remotes[peer.node_id] for peer in wanted}
 
+    def set_links(self, links: LinkProfile) -> None:
+        """Emulate these conditions from now on, also for frames that wait or are held; see `Outgoing.change`."""
+        self._links = links
+        if self._loop is not None and not self._closed:
+            self._shape(self._loop)
+
+    def _shape(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let frames pass through the link model as far as it has a say."""
+        links, name = self._links, self._config.name
+        outgoing, self.outgoing = self.outgoing, None
+        if links.off:
+            if outgoing is not None:
+                outgoing.end()
+        elif outgoing is not None:
+            outgoing.change(links)
+            self.outgoing = outgoing
+        else:
+            self.outgoing = Outgoing(links, name, loop, self._flush)
+        incoming, self.incoming = self.incoming, None
+        if not any(phase.down_bits_per_s for phase in links.phases):
+            if incoming is not None:
+                incoming.end()
+        elif incoming is not None:
+            incoming.change(links)
+            self.incoming = incoming
+        else:
+            self.incoming = Incoming(links, name, loop, self._events.received, self.options.bulk_queue_bytes)
+
     def _meet(self, loop: asyncio.AbstractEventLoop, peers: Sequence[Peer]) -> None:
         """Let new peers in, and call them."""
         for peer in peers:
-            remote = Remote(peer, self._config.me, self.hello, self._events, self.options, loop.time, self._flush_soon)
+            remote = Remote(self, peer, self._config.me, self._events, loop.time)
             self._remotes[peer.node_id] = self._by_key[peer.node_key] = remote
             if peer.port:
                 self._dialling[peer.node_id] = self._spawn(self._dial(loop, remote))
@@ -144,6 +182,10 @@ class TcpTransport:
         self._closed = True
         if self._life_timer is not None:
             self._life_timer.cancel()
+        if self.outgoing is not None:
+            self.outgoing.stop()
+        if self.incoming is not None:
+            self.incoming.stop()
         for remote in self._remotes.values():
             remote.silenced = True
             remote.flush()
@@ -267,7 +309,8 @@ class TcpTransport:
 
     # Ticks
 
-    def _flush_soon(self, remote: Remote) -> None:
+    def flush_soon(self, remote: Remote) -> None:
+        """Write out a peer's queues in the next tick."""
         if remote.flush_wanted or self._loop is None:
             return
         remote.flush_wanted = True
@@ -280,7 +323,7 @@ class TcpTransport:
         for remote in wanting:
             remote.flush_wanted = False
             if remote.flush():
-                self._flush_soon(remote)
+                self.flush_soon(remote)
 
     def _check_life(self) -> None:
         assert self._loop is not None

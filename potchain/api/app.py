@@ -2,8 +2,8 @@
 
 Every request passes three fences, outermost first: `_answer_problems` turns whatever is raised into a problem and
 counts the request; `_admit_client` applies the rate limit and the token; then the handler runs. A client on loopback
-reads freely; any other needs the token, except for submissions (they are signed) and probes. Behind a proxy on the
-same machine every client is on loopback: let the proxy check.
+reads freely, and changes things where no token is set; any other client needs the token, except for submissions (they
+are signed) and probes. Behind a proxy on the same machine every client is on loopback: let the proxy check.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
     response.headers["Server"] = "potchain"  # and not the versions of what it is made of
     resource = request.match_info.route.resource
     route = "unknown" if resource is None else resource.canonical
-    method = request.method if request.method in ("GET", "HEAD", "POST") else "other"
+    method = request.method if request.method in ("GET", "HEAD", "POST", "PUT") else "other"
     metrics.requests.labels(method, route, str(response.status)).inc()
     metrics.seconds.labels(method, route).observe((time.monotonic_ns() - began_ns) / 1e9)
     return response
@@ -167,11 +167,14 @@ async def _admit_client(request: web.Request, handler: Handler) -> web.StreamRes
     if not request.app[RATES].allows(client):
         raise HttpProblem("rate_limited", f"more than {options.rate_per_s} requests per second from {client}")
     resource = request.match_info.route.resource
-    if (resource is None or resource.canonical not in OPEN_PATHS) and not is_loopback(client):
+    reads = request.method in ("GET", "HEAD")
+    trusted = is_loopback(client) and (reads or not options.token)
+    if (resource is None or resource.canonical not in OPEN_PATHS) and not trusted:
         given = request.headers.get("Authorization", "").encode(errors="replace")
         if not options.token or not hmac.compare_digest(given, f"Bearer {options.token}".encode()):
             hint = "send it as Authorization: Bearer" if options.token else "none is set here (api.token)"
-            raise HttpProblem("unauthorized", f"reads from {client} need this node's token; {hint}")
+            what = "reads" if reads else "changes"
+            raise HttpProblem("unauthorized", f"{what} from {client} need this node's token; {hint}")
     return await handler(request)
 
 

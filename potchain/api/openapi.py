@@ -87,10 +87,10 @@ def _operation(route: Route) -> JsonObject:
         "responses": {str(status): _answer(payload) for status, payload in route.answers.items()},
         "security": [{}] if route.is_open else [{}, {"token": []}],
     }
-    if route.method == "POST":
+    if route.body:
         operation["requestBody"] = {
             "required": True,
-            "content": {JSON: {"schema": {"$ref": "#/components/schemas/SubmissionBody"}}},
+            "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
         }
     for status, codes in _codes_by_status(route).items():
         listed = "; ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes)

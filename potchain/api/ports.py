@@ -21,6 +21,7 @@ from potchain.consensus.interface import EngineStatus
 from potchain.genesis import Epoch, Genesis
 from potchain.ledger.evidence import StoredEvidence
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
+from potchain.links import LinkProfile, LinkSpec
 from potchain.proofs import StateProof
 from potchain.transactions import Transaction, TransactionTypes
 from potchain.transport import PeerStatus
@@ -153,6 +154,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     batch_max: int
 
 
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The network conditions that the node emulates."""
+
+    profile: LinkProfile
+    source: str
+    """"links" (the node's [links]), "engine" (its options), "api" or "none"."""
+    since_ms: int
+    """When they were applied."""
+    phase: int
+    """Index of the phase that holds now."""
+    control: bool
+    """Whether other conditions are taken."""
+
+
 class NodePort(Protocol):
     """A running node as the API sees it."""
 
@@ -169,6 +184,12 @@ class NodePort(Protocol):
     def peers(self) -> tuple[PeerStatus, ...]: ...
 
     def limits(self) -> Limits: ...
+
+    def links(self) -> LinkStatus: ...
+
+    async def set_links(self, spec: LinkSpec) -> LinkStatus:
+        """Emulate these conditions from now on. Raises LinkError for what makes no sense, or without leave."""
+        ...
 
     async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
         """Verify, admit, make durable, gossip: one outcome each, in order. Signatures are checked here, off the loop.

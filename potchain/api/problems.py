@@ -48,6 +48,7 @@ PROBLEMS: dict[str, ProblemKind] = {
         ProblemKind("too_many_transactions", 400, "Too many transactions", "More in an array than `/v1/chain` allows."),
         ProblemKind("bad_request", 400, "Bad request", "HTTP that the server cannot read."),
         ProblemKind("unauthorized", 401, "Token needed", "Reads from another machine need the node's bearer token."),
+        ProblemKind("links_locked", 403, "Conditions locked", "`links.control` of the node is false."),
         ProblemKind("not_found", 404, "Not found", "No such route, block, transaction or proof here."),
         ProblemKind("method_not_allowed", 405, "Method not allowed", "The route has other methods; see `Allow`."),
         ProblemKind("body_timeout", 408, "Body too slow", "The body did not arrive in time."),
@@ -61,6 +62,7 @@ PROBLEMS: dict[str, ProblemKind] = {
         ProblemKind("memo_too_long", 422, "Memo too long", "The memo is longer than `/v1/chain` allows."),
         ProblemKind("insufficient_fee", 422, "Fee too low", "The fee is below the base fee."),
         ProblemKind("expired", 422, "Expired", "`validUntil` is in the past; sign again with a later one."),
+        ProblemKind("bad_links", 422, "Bad conditions", "Network conditions that make no sense; `detail` has the key."),
         # What does not fit the state of the account or the pool.
         ProblemKind("stale_nonce", 409, "Nonce already used", "Sign with `next_nonce` of the account."),
         ProblemKind("nonce_gap_too_large", 409, "Nonce too far ahead", "Send the earlier nonces first."),

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from potchain.api import evidence_handlers, ledger_handlers, node_handlers, transaction_handlers
+from potchain.api import evidence_handlers, ledger_handlers, link_handlers, node_handlers, transaction_handlers
 from potchain.api.evidence_payloads import EvidenceListPayload
+from potchain.api.link_payloads import LinksPayload
 from potchain.api.node_payloads import (
     ChainPayload,
     ConsensusPayload,
@@ -54,6 +55,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[Parameter, ...] = ()
     codes: tuple[str, ...] = ()
     """Problems that this route has beyond the ones that any route has."""
+    body: str = ""
+    """Name of the schema of the body that it takes."""
     is_open: bool = False
     """Whether a client off loopback needs no token."""
 
@@ -78,6 +81,8 @@ _LIMIT = Parameter(
 )
 _SECONDS: JsonObject = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
 
+BODY_CODES = ("bad_json", "malformed", "bad_request", "body_timeout", "body_too_large")
+"""What can be wrong with a body."""
 SUBMISSION_CODES = (
     "bad_json", "malformed", "unknown_field", "missing_field", "bad_amount", "bad_address", "bad_bytes", "unknown_kind",
     "too_many_transactions", "oversize", "bad_signature", "wrong_chain", "zero_address", "zero_amount", "memo_too_long",
@@ -117,6 +122,7 @@ ROUTES: tuple[Route, ...] = (
             Parameter("timeout", {**_SECONDS, "default": WAIT_S}, "Seconds to wait at most."),
         ),
         codes=SUBMISSION_CODES,
+        body="SubmissionBody",
         is_open=True,
     ),
     Route(
@@ -236,6 +242,22 @@ ROUTES: tuple[Route, ...] = (
         handler=node_handlers.peers,
         summary="The peers and their queues",
         answers={200: PeersPayload},
+    ),
+    Route(
+        method="GET",
+        path="/v1/links",
+        handler=link_handlers.links,
+        summary="The network conditions that this node emulates",
+        answers={200: LinksPayload},
+    ),
+    Route(
+        method="PUT",
+        path="/v1/links",
+        handler=link_handlers.set_links,
+        summary="Emulate other network conditions, where the operator has allowed it",
+        answers={200: LinksPayload},
+        codes=("links_locked", "bad_links", *BODY_CODES),
+        body="LinkSpec",
     ),
     Route(
         method="GET",

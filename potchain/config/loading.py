@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from potchain.config.links import profile_of
 from potchain.config.sections import (
     SECTIONS,
     ApiSection,
@@ -23,6 +24,7 @@ from potchain.config.sections import (
     ConsensusSection,
     GenesisSection,
     LedgerSection,
+    LinksSection,
     LogSection,
     NodeSection,
     PeerSection,
@@ -30,6 +32,7 @@ from potchain.config.sections import (
     TransportSection,
 )
 from potchain.errors import ConfigError
+from potchain.links import decode_spec
 from potchain.pool.interface import PoolLimits
 from potchain.tables import Table, decode_table, nearest_hint
 
@@ -55,6 +58,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ledger: LedgerSection
     consensus: ConsensusSection
     transport: TransportSection
+    links: LinksSection = LinksSection()
     peers: tuple[PeerSection, ...]
     api: ApiSection
     pool: PoolLimits
@@ -98,7 +102,8 @@ PLUGIN_TABLES = ("consensus", "transport", "application")
 def load_config(home: Path, environment: Mapping[str, str]) -> NodeConfig:
     """The configuration of the node whose home folder this is. `environment` is `os.environ`, or a part of it.
 
-    Raises ConfigError: no file, no TOML, an unknown key, a wrong type, a value out of range.
+    Raises ConfigError: no file, no TOML, an unknown key, a wrong type, a value out of range; LinkError likewise for
+    [links].
     """
     path = home / CONFIG_FILE
     try:
@@ -130,7 +135,10 @@ class _Composer:
         raw = {name: self._table(name) for name in SECTIONS}
         for variable in sorted(self._environment):
             self._override(raw, variable)
-        sections: dict[str, Any] = {name: decode_table(raw[name], kind, name) for name, kind in SECTIONS.items()}
+        sections: dict[str, Any] = {
+            name: decode_table(raw[name], kind, name) for name, kind in SECTIONS.items() if name != "links"
+        }
+        sections["links"] = decode_spec(raw["links"], LinksSection, "links")
         peers = self._peers()
         self._refuse_stray_tables(sections)
         self._collect_settings(sections, peers)
@@ -203,9 +211,11 @@ class _Composer:
                 raise ConfigError(f"[{place}] belongs to nothing that is chosen in [{section}] ({hint})")
 
     def _collect_settings(self, sections: Mapping[str, Any], peers: tuple[PeerSection, ...]) -> None:
-        for name, section in sections.items():
+        for name in SECTIONS:
+            section = sections[name]
             for key in section.__struct_fields__:
-                self._add(f"{name}.{key}", getattr(section, key))
+                value = getattr(section, key)
+                self._add(f"{name}.{key}", msgspec.to_builtins(value) if name == "links" else value)
             for place, table in sorted(self._plugin_tables.items()):
                 if place.startswith(name + "."):
                     for option, value in table.items():
@@ -243,5 +253,6 @@ def _check(config: NodeConfig) -> None:
     if config.ledger_url == config.votes_url:
         raise ConfigError("ledger.url and ledger.votes_url are the same; vote log and ledger must be separate")
     port = config.api.port
+    profile_of(config.links, config.home)
     if config.transport.listen_port == port != 0:
         raise ConfigError(f"transport.listen_port and api.port are both {port}; choose two")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from potchain.links import LinkSpec
 from potchain.pool.interface import PoolLimits
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -124,6 +125,13 @@ class LogSection(Section, frozen=True):
     """Least severe message that is written."""
 
 
+class LinksSection(LinkSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[links]: network conditions to emulate on frames to other nodes, for tests and experiments."""
+
+    control: bool = False
+    """Whether the running node takes other conditions over its API: `potchain links set`."""
+
+
 class ApplicationSection(Section, frozen=True):
     """[application]; the options of each are in [application.<name>]"""
 
@@ -144,6 +152,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "ledger": LedgerSection,
     "consensus": ConsensusSection,
     "transport": TransportSection,
+    "links": LinksSection,
     "api": ApiSection,
     "pool": PoolLimits,
     "log": LogSection,

@@ -27,6 +27,7 @@ import msgspec
 from potchain.blocks import BlockCertificate, OrderCertificate, Proposal
 from potchain.codec import Canonical
 from potchain.genesis import Epoch
+from potchain.links import LinkProfile
 from potchain.primitives import Bytes32, Digest, NodeId, Signature64, Uint64
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -153,11 +154,8 @@ class Certified(msgspec.Struct, frozen=True):
 
 
 class WorkWaiting(msgspec.Struct, frozen=True):
-    """What waits to be proposed, every second and as the answer to `ReportWork`.
-
-    The host has judged what the primary did: a wait counts only from when it had no excuse (design section 5, timers
-    (b)). A host that is catching up reports nothing.
-    """
+    """What waits to be proposed, every second and as the answer to `ReportWork`; from who catches up, nothing does. The
+    host has judged what the primary did: a wait counts from when it had no excuse (design section 5, timers (b))."""
 
     count: int
     """Transactions that could be proposed."""
@@ -357,11 +355,8 @@ class ConsensusEngine(Protocol):
         ...
 
     def remembered(self) -> tuple[ConsensusMessage, ...]:
-        """Others' signed messages that it knows from its durable records, in order; asked for after its birth.
-
-        A member that restarts asks what it may have signed before; who answers has perhaps just restarted, too. Bodies
-        may be left out.
-        """
+        """Others' signed messages in its durable records, in order, bodies or not; asked for after its birth: a member
+        that restarts asks what it may have signed, and who answers has perhaps just restarted, too."""
         ...
 
     def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
@@ -380,6 +375,10 @@ class EngineFactory(Protocol):
 
     def create(self, boot: Boot, options: msgspec.Struct) -> ConsensusEngine:
         """A fresh engine."""
+        ...
+
+    def link_profile(self, options: msgspec.Struct) -> LinkProfile:
+        """Network conditions that come with the engine's name, where the node's [links] says nothing; mostly `OFF`."""
         ...
 
     def verify(

@@ -9,6 +9,7 @@ from potchain.api.ports import (
     AccountView,
     ConsensusStatus,
     Limits,
+    LinkStatus,
     NodeStatus,
     PendingState,
     PoolEntry,
@@ -25,10 +26,12 @@ from potchain.driver.bookkeeper import BookkeeperPort
 from potchain.driver.clock import Clock
 from potchain.driver.verifier import SignatureChecks
 from potchain.errors import InvalidTransaction
+from potchain.gateway.links import LinkControl
 from potchain.gateway.recent import RecentBlocks
 from potchain.gateway.waiting import Picture, picture_of, waiting_for, waits_of
 from potchain.genesis import Epoch
 from potchain.ledger.reader import LedgerReader
+from potchain.links import LinkSpec
 from potchain.primitives import NS_PER_MS, Digest, uint
 from potchain.proofs import StateProof
 from potchain.transactions import MEMO_BYTES_MAX, TRANSACTION_BYTES_MAX, Transaction
@@ -59,7 +62,9 @@ class Gateway:
         clock: Clock,
         name: str,
         version: str,
+        links: LinkControl | None = None,
     ) -> None:
+        """`links`: without it nothing is emulated, and nobody may change that."""
         self.genesis = driver.replica.genesis
         self.types = executor.types
         self.event_types = executor.event_types
@@ -74,6 +79,7 @@ class Gateway:
         self._clock = clock
         self._name = name
         self._version = version
+        self._links = links or LinkControl(transport, clock, tuple)
         self._started_at_ms = clock.now().unix_ms
 
     # --- status -----------------------------------------------------------------------------------------------------
@@ -99,6 +105,14 @@ class Gateway:
             submit_batch_max=SUBMIT_BATCH_MAX,
             batch_max=parameters.batch_max,
         )
+
+    def links(self) -> LinkStatus:
+        """The network conditions that this node emulates."""
+        return self._links.status()
+
+    async def set_links(self, spec: LinkSpec) -> LinkStatus:
+        """Emulate other ones from now on, if the operator has allowed it."""
+        return await self._links.set(spec)
 
     def status(self) -> NodeStatus:
         """Where this node is."""

@@ -10,6 +10,7 @@ import msgspec
 
 from potchain.consensus.interface import EngineFactory
 from potchain.crypto import SigningKey
+from potchain.errors import CodecError
 from potchain.genesis import Genesis
 from potchain.primitives import NodeId
 from potchain.replica import wire
@@ -45,3 +46,16 @@ class Attacker(msgspec.Struct, frozen=True, kw_only=True):
     """All other identities."""
     inject: Callable[[NodeId, wire.Frame], None]
     """Send a frame of its own making, past `outgoing`."""
+
+
+def decoded(data: bytes) -> wire.Frame | None:
+    """The frame, or None for bytes that are none."""
+    try:
+        return wire.decode_frame(data)
+    except CodecError:
+        return None
+
+
+def encoded(frame: wire.Frame | bytes) -> bytes:
+    """Bytes of a frame; rubbish is bytes already."""
+    return frame if isinstance(frame, bytes) else wire.encode_frame(frame)

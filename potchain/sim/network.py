@@ -17,9 +17,12 @@ from typing import Protocol
 
 import msgspec
 
+from potchain.links import LinkProfile, Outbound
 from potchain.primitives import NodeId
+from potchain.replica.wire import channel_of
 from potchain.sim.plan import Link
 from potchain.sim.scheduler import Scheduler, VirtualLoop
+from potchain.transport import FRAME_OVERHEAD_BYTES, Channel
 
 PPM = 1_000_000
 CONNECT_MIN_NS = 5_000_000
@@ -35,6 +38,7 @@ class Port(Protocol):
     """A node as the network sees it."""
 
     index: int
+    name: str
     node_id: NodeId
 
     @property
@@ -69,6 +73,16 @@ class _Way(msgspec.Struct, eq=False):
     """When the newest frame that keeps its order arrives."""
 
 
+class _Shaped(msgspec.Struct, frozen=True):
+    """A frame on a shaped link."""
+
+    receiver: int
+    session: _Session
+    data: bytes
+    after_ns: int
+    """What the plan's own link adds."""
+
+
 class Network:
     """All links of a run."""
 
@@ -93,7 +107,9 @@ class Network:
         self._sessions: dict[tuple[int, int], _Session] = {}
         self._attempts: dict[tuple[int, int], _Session] = {}
         self._connect_rng: dict[tuple[int, int], random.Random] = {}
-        self._splits: list[dict[int, int]] = []
+        self._outbound: dict[int, Outbound] = {}
+        """Of nodes whose links are shaped, besides what the plan does to them."""
+        self._wakes_ns: dict[int, int] = {}
         self.frames = 0
         """Frames that were given to it, one for each receiver."""
 
@@ -131,6 +147,15 @@ class Network:
     def set_link(self, link: Link) -> None:
         """Other conditions on every link, for frames from now on."""
         self._link = link
+
+    def shape(self, index: int, profile: LinkProfile) -> None:
+        """What one node sends from now on passes links like these first; what waits or is under way goes on."""
+        outbound, now_ns = self._outbound.get(index), self._scheduler.now_ns
+        if outbound is None and not profile.off:
+            self._outbound[index] = Outbound(profile, self._ports[index].name, now_ns)
+        elif outbound is not None:
+            outbound.change(profile, now_ns)
+            self._advance(index)
 
     def cut(self, ways: Iterable[tuple[int, int]], by: int) -> None:
         """Cut directions (`by` 1) or end a cut of them (-1); cuts of several faults add up."""
@@ -172,7 +197,16 @@ class Network:
         if draws[0] * PPM < link.loss_ppm or (self._lose is not None and self._lose(sender, receiver, data, now_ns)):
             return "lost"
         span_ns = link.latency_max_ns - link.latency_min_ns
-        arrives_ns = now_ns + link.latency_min_ns + int(draws[1] * span_ns)
+        after_ns = link.latency_min_ns + int(draws[1] * span_ns)
+        outbound = self._outbound.get(sender)
+        if outbound is not None:
+            frame = _Shaped(receiver, session, data, after_ns)
+            size = len(data) + FRAME_OVERHEAD_BYTES
+            urgent = channel_of(data) == Channel.VOTES
+            outbound.offer(self._ports[receiver].name, frame, size, urgent=urgent, now_ns=now_ns)
+            self._advance(sender)
+            return "on a shaped link"
+        arrives_ns = now_ns + after_ns
         if not link.reorder:
             arrives_ns = way.last_ns = max(arrives_ns, way.last_ns)
         self._arrive(arrives_ns, sender, receiver, session, data)
@@ -182,6 +216,24 @@ class Network:
             self._arrive(again_ns, sender, receiver, session, data)
             fate += " twice"
         return fate
+
+    def _advance(self, sender: int) -> None:
+        """Let what has left a shaped way out arrive, and look again when the next frame leaves."""
+        outbound, now_ns = self._outbound[sender], self._scheduler.now_ns
+        for left in outbound.collect(now_ns):
+            frame = left.item
+            assert isinstance(frame, _Shaped)
+            for arrives_ns in left.arrives_ns:
+                self._arrive(arrives_ns + frame.after_ns, sender, frame.receiver, frame.session, frame.data)
+        due_ns = outbound.next_ns(now_ns)
+        if due_ns is not None and self._wakes_ns.get(sender) != due_ns:
+            self._wakes_ns[sender] = due_ns
+            self._scheduler.at(due_ns, self._wake, sender, due_ns)
+
+    def _wake(self, sender: int, due_ns: int) -> None:
+        if self._wakes_ns.get(sender) == due_ns:
+            del self._wakes_ns[sender]
+            self._advance(sender)
 
     def _arrive(self, time_ns: int, sender: int, receiver: int, session: _Session, data: bytes) -> None:
         self._ports[receiver].loop.outside(time_ns, self._arrived, sender, receiver, session, data)

@@ -14,16 +14,17 @@ from typing import Any, Protocol
 
 from potchain.blocks import SKIPPED, BlockCertificate, ExecutedBlock
 from potchain.consensus.interface import ConsensusEngine, ConsensusMessage
-from potchain.errors import CodecError, LedgerError
+from potchain.errors import LedgerError
 from potchain.keyfiles import ValidatorKeys
 from potchain.ledger.reader import LedgerReader
+from potchain.links import LinkProfile
 from potchain.primitives import NS_PER_MS, NodeId
 from potchain.replica import Replica, wire
 from potchain.replica.actions import Now
 from potchain.replica.rejoin import Standing
 from potchain.sim import process as processes
 from potchain.sim.disk import Disk, DiskCopy
-from potchain.sim.middleware import Middleware
+from potchain.sim.middleware import Middleware, decoded, encoded
 from potchain.sim.network import Network
 from potchain.sim.plan import CrashAtStep, Plan
 from potchain.sim.process import Process
@@ -257,7 +258,7 @@ class SimNode:
             sent = self._transmit(to, frame, data)
         else:
             for receiver, other in self.middleware.outgoing(to, frame, self._world.scheduler.now_ns):
-                self._transmit(receiver, other, data if other is frame else _encoded(other))
+                self._transmit(receiver, other, data if other is frame else encoded(other))
         self.boundary("after a send")
         return sent
 
@@ -287,7 +288,7 @@ class SimNode:
         if self._world.watchers.wants("received"):
             self._world.watchers.tell("received", self, sender_id, data)
         driver = self.process.driver
-        frame = None if self.middleware is None else _decoded(data)
+        frame = None if self.middleware is None else decoded(data)
         if self.middleware is None or frame is None:
             driver.frames_received(sender_id, wire.channel_of(data), (data,))
             return
@@ -306,6 +307,10 @@ class SimNode:
     def peers(self) -> dict[NodeId, bool]:
         """Other identities, and whether they are connected."""
         return self._world.network.peers_of(self.index)
+
+    def shape(self, links: LinkProfile) -> None:
+        """Its links are like this from now on."""
+        self._world.network.shape(self.index, links)
 
     def blamed(self, peer: NodeId, reason: str) -> None:
         """It complains about a peer."""
@@ -378,17 +383,6 @@ class SimNode:
 
     def _note(self, text: str) -> None:
         self._world.trace.line(self._world.scheduler.now_ns, f"node{self.index} {text}")
-
-
-def _decoded(data: bytes) -> wire.Frame | None:
-    try:
-        return wire.decode_frame(data)
-    except CodecError:
-        return None
-
-
-def _encoded(frame: wire.Frame | bytes) -> bytes:
-    return frame if isinstance(frame, bytes) else wire.encode_frame(frame)
 
 
 def _first(*tears: Callable[[], bool]) -> Callable[[], None]:

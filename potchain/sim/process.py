@@ -41,6 +41,7 @@ from potchain.errors import LedgerError
 from potchain.gateway import Gateway
 from potchain.genesis import Genesis
 from potchain.keyfiles import ValidatorKeys
+from potchain.links import LinkProfile
 from potchain.node import make_replica, restore_recent
 from potchain.pool.interface import PoolLimits
 from potchain.primitives import NodeId
@@ -77,6 +78,10 @@ class ProcessHost(StoreHost, Protocol):
 
     def send(self, to: NodeId, data: bytes) -> bool:
         """Give a frame to the network."""
+        ...
+
+    def shape(self, links: LinkProfile) -> None:
+        """Its links are like this from now on."""
         ...
 
     def blamed(self, peer: NodeId, reason: str) -> None:
@@ -237,6 +242,10 @@ class VirtualTransport:
 
     def set_peers(self, peers: Sequence[Peer]) -> None:
         """Everybody is let in."""
+
+    def set_links(self, links: LinkProfile) -> None:
+        """The same arithmetic as the live transport's, on virtual time."""
+        self._host.shape(links)
 
     async def close(self) -> None:
         """Nothing to release."""

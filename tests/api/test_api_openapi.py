@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from api_browser import Answer, on_loop, serving, submission
+import msgspec
+from api_browser import Answer, Browser, on_loop, serving, submission
 from api_node import PaperNode
 from core_network import key
 from double_votes import double_vote
@@ -71,6 +72,7 @@ async def test_every_route_answers_as_described() -> None:
         for wait in ("decided", "final"):
             check(document, "POST", post, await browser.post(submission(second), f"?wait={wait}&timeout=0"))
         check(document, "POST", post, await browser.post(submission(first), "?wait=final"))
+        await _check_links(node, document, browser)
         node.is_syncing = True
         check(document, "GET", "/readyz", await browser.get("/readyz"))
         body_schema = {**document["paths"][post]["post"]["requestBody"]["content"]["application/json"]["schema"]}
@@ -78,6 +80,18 @@ async def test_every_route_answers_as_described() -> None:
         validator.validate(submission(third))
         validator.validate([submission(third)] * 2)
         assert not validator.is_valid({**submission(third), "extra": 1})
+
+
+async def _check_links(node: PaperNode, document: JsonObject, browser: Browser) -> None:
+    """Refused at first, then taken, then a mistake; a body that is taken fits its schema."""
+    taken = {"latency_ms": 5, "rules": [{"from": "v0", "loss": 0.5}], "schedule": [{"at_s": 1, "reorder": True}]}
+    for body in (taken, taken, {"latency_ms": -1}):
+        answer = await browser.ask("PUT", "/v1/links", data=msgspec.json.encode(body))
+        check(document, "PUT", "/v1/links", answer)
+        node.takes_links = True
+    schema = {"$ref": "#/components/schemas/LinkSpec", "components": document["components"]}
+    Draft202012Validator(schema).validate(taken)
+    check(document, "GET", "/v1/links", await browser.get("/v1/links"))
 
 
 def test_the_server_has_exactly_the_routes_of_the_table_and_of_the_document() -> None:
@@ -114,7 +128,7 @@ def test_the_reference_lists_every_route_code_and_metric() -> None:
     assert rows == {code: (kind.status, kind.title) for code, kind in PROBLEMS.items()}
     for kind in PROBLEMS.values():
         assert kind.meaning in text, kind.code
-    listed = set(re.findall(r"(?m)^\| `(GET|POST) ([^` ]+)` \|", text))
+    listed = set(re.findall(r"(?m)^\| `(GET|POST|PUT) ([^` ]+)` \|", text))
     assert listed == {(route.method, route.path) for route in ROUTES}
     examples = re.findall(r"(?m)^\$? ?curl [^\n]+", text)
     for route in ROUTES:
