@@ -53,6 +53,21 @@ def branch(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     return tuple(path)
 
 
+def branches(leaves: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+    """`branch` of every entry, each leaf hashed once."""
+    level = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+    paths: list[list[bytes]] = [[] for _ in leaves]
+    height = 0
+    while len(level) > 1:
+        for index, path in enumerate(paths):
+            sibling = (index >> height) ^ 1
+            if sibling < len(level):
+                path.append(level[sibling])
+        level = _parents(level)
+        height += 1
+    return [tuple(path) for path in paths]
+
+
 def verify_branch(leaf: bytes, index: int, count: int, path: Sequence[bytes], expected_root: bytes) -> bool:
     """Whether `leaf` stands at `index` of a list of `count` entries with that root (RFC 9162 section 2.1.3.2)."""
     if not 0 <= index < count:

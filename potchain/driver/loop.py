@@ -16,18 +16,19 @@ from typing import Any
 
 import structlog
 
-from potchain.blocks import BlockCertificate
+from potchain.blocks import BLOCK_VOTE, BlockCertificate
 from potchain.consensus.interface import ConsensusMessage, Misbehaviour
+from potchain.driver.bodies import Bodies, TransactionsFrame
 from potchain.driver.bookkeeper import BookkeeperPort
 from potchain.driver.clock import Clock
 from potchain.driver.incoming import Incoming, NestedSignatures
 from potchain.driver.journal import JournalPort
 from potchain.driver.observer import Observer
-from potchain.driver.serving import Serving
+from potchain.driver.serving import BlockSource, Serving
+from potchain.driver.short_ids import ShortIds
 from potchain.errors import CodecError, LedgerError
 from potchain.genesis import Epoch
 from potchain.ledger.evidence import FoundEvidence
-from potchain.ledger.reader import LedgerReader
 from potchain.primitives import NS_PER_S, Digest, NodeId
 from potchain.replica import Replica, wire
 from potchain.replica.actions import (
@@ -36,6 +37,7 @@ from potchain.replica.actions import (
     Begin,
     Blame,
     CertificatesStored,
+    DecodeBundle,
     EpochsNear,
     Evidence,
     ForgetBodies,
@@ -64,9 +66,6 @@ from potchain.transport import Channel, Transport
 
 EVENTS_PER_TURN = 64
 """Events handled before the loop may look at its sockets again."""
-GOSSIP_FRAMES_MAX = 256
-"""Frames of transactions from one peer that may be checked at once; more are dropped, and fetched when needed."""
-
 Outcomes = tuple[tuple[Digest, str, str, str], ...]
 """Per transaction: id, status, code, detail; as in `Resolve`."""
 
@@ -78,15 +77,17 @@ class Driver:
         self,
         *,
         replica: Replica,
-        reader: LedgerReader,
+        reader: BlockSource,
         incoming: Incoming,
         clock: Clock,
         observer: Observer,
         dump: Callable[[str, bytes], None],
         accept: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
+        followers: Sequence[NodeId] = (),
     ) -> None:
         """`dump` keeps the engine's state for a bug report: a reason and bytes. `accept` is told whose validators may
-        connect whenever that changes: those of the previous, the current and the next epoch."""
+        connect whenever that changes: those of the previous, the current and the next epoch. `followers` are peers that
+        are no validators and get block votes as they come."""
         self.replica = replica
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolves with the reason when the node must stop."""
@@ -94,17 +95,17 @@ class Driver:
         self._transport: Transport
         self._journal: JournalPort
         self._bookkeeper: BookkeeperPort
-        self._serving = Serving(
-            reader,
-            applied=lambda: replica.applied,
-            send=lambda peer, frame: self._transmit(Transmit(peer, frame)),
-            failed=self._not_served,
+        self._serving = Serving(reader, applied=lambda: replica.applied, send=self._send, failed=self._not_served)
+        self._short_ids = ShortIds(
+            replica, clock, deliver=self._consensus_message, send=self._send, spawn=self._spawn
         )
         self._incoming = incoming
+        self._bodies = Bodies(replica, incoming, self.post, self._spawn, self._misbehaved, followers)
         self._clock = clock
         self._observer = observer
         self._dump = dump
         self._accept = accept
+        self._followers = tuple(followers)
         self._log = structlog.get_logger("driver")
         self._inbox: deque[ReplicaEvent] = deque()
         self._pumping = self._started = False
@@ -113,7 +114,6 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         # One check of each kind for each peer at a time: more of the same is dropped, and asked for again.
         self._checking: set[tuple[NodeId, str]] = set()
-        self._gossip: dict[NodeId, int] = {}
         self._nested_under_way: dict[NodeId, int] = {}
         self._members = self._others()
 
@@ -172,9 +172,10 @@ class Driver:
                 continue
             if isinstance(frame, ConsensusMessage):
                 self._consensus_message(peer, frame)
-            elif isinstance(frame, wire.Gossip | wire.BodiesAnswer):
-                if self._gossip.get(peer, 0) < GOSSIP_FRAMES_MAX:
-                    self._spawn(self._transactions(peer, frame))
+            elif isinstance(frame, TransactionsFrame | wire.BundleShare):
+                self._bodies.received(peer, frame)
+            elif isinstance(frame, wire.Shortened | wire.FetchWhole):
+                self._short_ids.received(peer, frame)
             elif isinstance(frame, wire.BlocksAnswer | wire.CertificatesAnswer):
                 self._catch_up_answer(peer, frame)
             elif isinstance(frame, wire.SignedAnswer):
@@ -221,6 +222,8 @@ class Driver:
         try:
             for _ in range(min(EVENTS_PER_TURN, len(self._inbox))):
                 event = self._inbox.popleft()
+                if isinstance(event, TransactionsVerified):
+                    self._short_ids.transactions_came(event.transactions)
                 for action in self.replica.step(event, self._clock.now()):
                     self._carry_out(action)
                 if self.failure.done():
@@ -257,6 +260,8 @@ class Driver:
                 self._spawn(self._serving.blocks(action))
             case ServeCertificates():
                 self._spawn(self._serving.certificates(action))
+            case DecodeBundle():
+                self._bodies.decode(action)
             case Blame():
                 self._transport.misbehaved(action.peer, action.reason)
                 self._log.warning("peer misbehaved", peer=self._name(action.peer), reason=action.reason)
@@ -270,9 +275,16 @@ class Driver:
             case Halt():
                 self.fail(action.reason)
 
+    def _send(self, peer: NodeId, frame: wire.Frame) -> None:
+        self._transmit(Transmit(peer, frame))
+
     def _transmit(self, action: Transmit) -> None:
-        data = wire.encode_frame(action.frame)
+        frame = self._short_ids.shortened(action.frame) if action.to is None else action.frame
+        data = wire.encode_frame(frame, compress=self.replica.pool.limits.compress)
         channel = wire.channel_of(data)
+        if self._followers and action.to is None and _is_block_vote(action.frame):
+            for node in self._followers:
+                self._transport.send(node, channel, data)
         for node in self._members if action.to is None else (action.to,):
             self._transport.send(node, channel, data)
 
@@ -300,6 +312,8 @@ class Driver:
     # --- from peers -------------------------------------------------------------------------------------------------
 
     def _consensus_message(self, peer: NodeId, message: ConsensusMessage) -> None:
+        if message.kind == BLOCK_VOTE and message.sequence <= self.replica.certifier.certified:
+            return  # its block is final: not worth the check
         epoch = self.replica.epochs.of_message(message.kind, message.epoch, message.sequence)
         if epoch is None or not any(peer in each.ids for each in self.replica.epochs.near):
             return  # its sender is behind this node, or ahead of it: no fault of either
@@ -307,10 +321,9 @@ class Driver:
         if fault:
             self._transport.misbehaved(peer, fault)
         elif nested and self._nested_under_way.get(peer, 0) < len(epoch.members):
+            self._nested_under_way[peer] = self._nested_under_way.get(peer, 0) + 1
             self._spawn(self._nested(peer, message, nested, epoch))
-        elif nested:
-            pass  # dear to check, and a correct peer sends what counts again
-        else:
+        elif not nested:  # what is dear to check, a correct peer sends again if it counts
             self.post(FrameReceived(peer, message))
 
     def _signed_answer(self, peer: NodeId, frame: wire.SignedAnswer) -> None:
@@ -325,7 +338,6 @@ class Driver:
     async def _nested(
         self, peer: NodeId, message: ConsensusMessage, nested: NestedSignatures, epoch: Epoch
     ) -> None:
-        self._nested_under_way[peer] = self._nested_under_way.get(peer, 0) + 1
         try:
             fault = await self._incoming.nested(message, nested, epoch)
         finally:
@@ -334,17 +346,6 @@ class Driver:
             self._transport.misbehaved(peer, f"{message.kind}: {fault}")
         else:
             self.post(FrameReceived(peer, message))
-
-    async def _transactions(self, peer: NodeId, frame: wire.Gossip | wire.BodiesAnswer) -> None:
-        self._gossip[peer] = self._gossip.get(peer, 0) + 1
-        try:
-            verified, fault = await self._incoming.transactions(frame.transactions, self.replica)
-        finally:
-            self._gossip[peer] -= 1
-        if fault:
-            self._transport.misbehaved(peer, fault)
-        if verified:
-            self.post(TransactionsVerified(verified))
 
     def _catch_up_answer(self, peer: NodeId, frame: wire.BlocksAnswer | wire.CertificatesAnswer) -> None:
         # Checking these is dear: one at a time for each peer, whatever it sends.
@@ -381,12 +382,19 @@ class Driver:
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.fail(str(bug) if isinstance(bug, LedgerError) else f"a bug: {type(bug).__name__}: {bug}")
 
+    def _misbehaved(self, peer: NodeId, reason: str) -> None:
+        self._transport.misbehaved(peer, reason)
+
     def _name(self, node: bytes) -> str:
         return self.replica.epochs.name_of(node)
 
     def _others(self) -> tuple[NodeId, ...]:
         """The validators of the current epoch, this node left out."""
         return tuple(node for node in self.replica.epoch.ids if node != self.replica.me)
+
+
+def _is_block_vote(frame: wire.Frame) -> bool:
+    return isinstance(frame, ConsensusMessage) and frame.kind == BLOCK_VOTE
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
+from potchain.blocks import BlockCertificate, SyncBlock
 from potchain.errors import LedgerError
-from potchain.ledger.reader import LedgerReader
 from potchain.primitives import NodeId
 from potchain.replica import wire
 from potchain.replica.actions import ServeBlocks, ServeCertificates
@@ -18,12 +19,24 @@ SYNC_ANSWER_BYTES_MAX = 2 * 1024 * 1024
 """Bound on one answer of blocks to a peer that is behind."""
 
 
+class BlockSource(Protocol):
+    """Where decided blocks are read, on threads: the ledger. Raises LedgerError."""
+
+    def sync_blocks(self, from_height: int, count_max: int, bytes_max: int) -> list[SyncBlock]:
+        """Consecutive blocks from a height on; one at least, if it exists, whatever its size."""
+        ...
+
+    def certificate(self, height: int) -> BlockCertificate | None:
+        """The block certificate of a height; None while it is not here."""
+        ...
+
+
 class Serving:
     """Serves one node's peers."""
 
     def __init__(
         self,
-        reader: LedgerReader,
+        reader: BlockSource,
         *,
         applied: Callable[[], int],
         send: Callable[[NodeId, wire.Frame], None],

@@ -6,7 +6,7 @@ An entry is taken out of its sender's run first and leaves here second, by `drop
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Container, KeysView
 from heapq import nsmallest
 
 from potchain.pool.departures import Deadlines, Departures
@@ -32,6 +32,10 @@ class Entries:
 
     def __contains__(self, transaction_id: object) -> bool:
         return transaction_id in self._by_id
+
+    def ids(self) -> KeysView[Digest]:
+        """Of all."""
+        return self._by_id.keys()
 
     def get(self, transaction_id: Digest) -> Entry | None:
         """The entry of that id."""

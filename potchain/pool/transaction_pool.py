@@ -16,7 +16,7 @@ transactions pay nothing as long as they are parked, so a ready newcomer displac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 
 from potchain.blocks import SKIPPED, Receipt
 from potchain.errors import InvalidTransaction
@@ -74,6 +74,10 @@ class TransactionPool:
         """The body, pooled or pinned."""
         entry = self._entries.get(transaction_id)
         return self._pins.get(transaction_id) if entry is None else entry.transaction
+
+    def ids(self) -> KeysView[Digest]:
+        """Of all that is in the pool, in the order in which it came."""
+        return self._entries.ids()
 
     def proposable(self) -> tuple[int, int | None]:
         """(count, since when the longest waiting could be proposed, ns) of what is ready and in no proposal. O(1)."""

@@ -12,6 +12,7 @@ from potchain.blocks import BlockCertificate, ExecutedBlock, Proposal, SyncBlock
 from potchain.consensus.interface import ConsensusMessage, Discard, Misbehaviour, Note, Record
 from potchain.consensus.learning import LearnerTarget
 from potchain.consensus.signer import GuardEntry, guard_entry
+from potchain.dissemination import BundleHead, Share
 from potchain.evidence import Evidence as CheckedEvidence
 from potchain.genesis import Epoch
 from potchain.primitives import Digest, NodeId
@@ -48,6 +49,29 @@ class TransactionsVerified(msgspec.Struct, frozen=True):
     transactions: tuple[Transaction, ...]
     ticket: int | None = None
     """Identifies the client's call that awaits the outcome."""
+    root: int | None = None
+    """Place of the tree's root, of those that came as `wire.Relay`."""
+
+
+class ShareVerified(msgspec.Struct, frozen=True):
+    """A share of a bundle, under the root that its client signed."""
+
+    sender: NodeId
+    bundle: Digest
+    """`dissemination.bundle_digest` of its head."""
+    account: bytes
+    """Address that signed."""
+    share: Share
+
+
+class BundleDecoded(msgspec.Struct, frozen=True):
+    """What became of a bundle; its transactions come as `TransactionsVerified`."""
+
+    bundle: Digest
+    own: Share | None
+    """This node's own share, made from the others; None if it has no place, or the bundle was inconsistent."""
+    fault: str = ""
+    """Why every node refuses it."""
 
 
 class BlocksVerified(msgspec.Struct, frozen=True):
@@ -106,6 +130,8 @@ ReplicaEvent = (
     Begin
     | FrameReceived
     | TransactionsVerified
+    | ShareVerified
+    | BundleDecoded
     | BlocksVerified
     | CertificatesVerified
     | Persisted
@@ -206,6 +232,19 @@ class ServeCertificates(msgspec.Struct, frozen=True):
     count: int
 
 
+class DecodeBundle(msgspec.Struct, frozen=True):
+    """Reassemble a bundle off the loop, report `BundleDecoded`, and check its transactions like gossip."""
+
+    bundle: Digest
+    head: BundleHead
+    signature: bytes
+    """The client's, for the own share."""
+    shares: tuple[tuple[int, bytes], ...]
+    """Index and block, `head.needed` of them."""
+    place: int | None
+    """Index of this node's own share."""
+
+
 class Resolve(msgspec.Struct, frozen=True):
     """The outcome of a client's call, in its order: per transaction (id, status, code, detail)."""
 
@@ -261,6 +300,7 @@ ReplicaAction = (
     | ForgetBodies
     | ServeBlocks
     | ServeCertificates
+    | DecodeBundle
     | Resolve
     | Blame
     | Evidence

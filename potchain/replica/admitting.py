@@ -5,8 +5,8 @@ What a client is told is known here is durable here. Gossip was promised to nobo
 
 from __future__ import annotations
 
-from potchain.replica import wire
-from potchain.replica.actions import Resolve, TransactionsVerified, Transmit
+from potchain.replica.actions import Resolve, TransactionsVerified
+from potchain.replica.relaying import Relaying
 from potchain.replica.rooms import Rooms
 
 
@@ -17,6 +17,7 @@ class Admission:
         self._chain = rooms.chain
         self._desk = rooms.desk
         self._outbox = rooms.outbox
+        self._relaying = Relaying(rooms)
 
     def take(self, event: TransactionsVerified, now_ns: int) -> None:
         """Admit what may be admitted; complete proposals that waited for a body; resolve a client's call."""
@@ -37,6 +38,9 @@ class Admission:
         if event.ticket is not None:
             self._outbox.flush()  # what a client is told is known here is durable here, too
             if admitted:
-                gossip = wire.Gossip(tuple(transaction.raw for transaction in admitted))
-                self._outbox.then(Transmit(None, gossip))
+                for transmit in self._relaying.from_client(admitted):
+                    self._outbox.then(transmit)
             self._outbox.then(Resolve(event.ticket, tuple(outcomes)))
+        elif event.root is not None and admitted:
+            for transmit in self._relaying.relayed(event.root, admitted):
+                self._outbox.now(transmit)  # nobody was promised anything: those below need not wait for this disk

@@ -30,19 +30,26 @@ class CatchUp:
         self._useless_until_ns: dict[NodeId, int] = {}
         self._certified_seen = 0
         self._turn = 0
+        self._credible: int | None = None
+        """`credible_height`, until a peer tells something new."""
 
     def heard(self, peer: NodeId, progress: PeerProgress) -> None:
         """A peer told where it is; a validator, or whom this node is configured to be connected with."""
         if peer != self._me:
+            before = self._progress.get(peer)
+            if before is None or before.certified != progress.certified:
+                self._credible = None
             self._progress[peer] = progress
 
     def epoch_began(self) -> None:
         """Whoever had nothing to give may have had nothing of the new epoch only."""
+        self._credible = None
         self._useless_until_ns.clear()
 
     def gone(self, peer: NodeId) -> None:
         """A peer is disconnected: do not ask it, do not wait for it."""
         self._progress.pop(peer, None)
+        self._credible = None
         self._useless_until_ns.pop(peer, None)
         if self._asked == peer:
             self._asked = None
@@ -70,6 +77,11 @@ class CatchUp:
 
         Validators of the current epoch count; when too few of them are there (they may have left since), all peers do.
         """
+        if self._credible is None:
+            self._credible = self._count_credible()
+        return self._credible
+
+    def _count_credible(self) -> int:
         epoch = self._epochs.current
         weak_quorum = Quorum(len(epoch.ids)).weak_quorum
         members = [peer for peer in epoch.ids if peer in self._progress]

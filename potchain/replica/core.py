@@ -27,6 +27,7 @@ from potchain.replica.certifying import Divergence
 from potchain.replica.engine_host import ENGINE_TIMER, MakeEngine
 from potchain.replica.rejoin import Position
 from potchain.replica.rooms import Rooms
+from potchain.replica.sharing import Sharing
 from potchain.replica.turning import EpochTurn
 from potchain.replica.upkeep import Upkeep
 
@@ -82,6 +83,7 @@ class Replica:
         self._host = rooms.host
         self._exchange = rooms.exchange
         self._admission = Admission(rooms)
+        self.sharing = Sharing(rooms)
         self._upkeep = Upkeep(rooms)
         self._host.before_report(self._upkeep.forward_waiting)
         self._work_waits = False
@@ -108,6 +110,10 @@ class Replica:
                 self._on_frame(event.sender, event.frame)
             case actions.TransactionsVerified():
                 self._admission.take(event, self._now.monotonic_ns)
+            case actions.ShareVerified():
+                self.sharing.take(event, self._now.monotonic_ns)
+            case actions.BundleDecoded():
+                self.sharing.decoded(event)
             case actions.Persisted():
                 self._outbox.persisted(event.token)
             case actions.Applied():
@@ -288,7 +294,8 @@ class Replica:
     # --- catch-up ---------------------------------------------------------------------------------------------------
 
     def _on_blocks(self, event: actions.BlocksVerified) -> None:
-        self.catch_up.answered(event.sender, self._now.monotonic_ns, useful=bool(event.blocks))
+        useful = any(block.proposal.header.sequence > self.tip.height for block in event.blocks)
+        self.catch_up.answered(event.sender, self._now.monotonic_ns, useful=useful)
         for block, transactions in zip(event.blocks, event.transactions, strict=True):
             header = block.proposal.header
             if header.sequence <= self.tip.height or header.sequence > self.applied + wire.SYNC_BLOCKS_MAX * 2:
@@ -320,6 +327,9 @@ class Replica:
             return
         if name == "tick":
             self._upkeep.tick(self._now)
+            self.sharing.tick(self._now.monotonic_ns)
+        elif name == "late":
+            self._upkeep.late(self._now)
         elif name.startswith(ENGINE_TIMER):
             self._host.timer_fired(name, self._now)
         # "batch" and "fetch" only wake the funnel, which looks for due work after every event.
@@ -380,4 +390,5 @@ class Replica:
             **self.certifier.sizes(),
             **self.accusations.sizes(),
             **self.returning.sizes(),
+            **self.sharing.sizes(),
         }

@@ -32,6 +32,11 @@ class KnownEpochs:
         """The epoch before the current one, while it is remembered."""
         return self._begun[-2] if len(self._begun) > 1 else None
 
+    def place_of(self, node: NodeId) -> int | None:
+        """Its place among the current validators; None for a stranger."""
+        ids = self.current.ids
+        return ids.index(node) if node in ids else None
+
     @property
     def near(self) -> tuple[Epoch, ...]:
         """Previous, current and pending epoch: whose validators may connect."""

@@ -22,12 +22,12 @@ from potchain.replica.outbox import Outbox
 from potchain.replica.wire import FETCH_IDS_MAX, FetchBodies
 from potchain.transactions import Transaction
 
-FETCH_GRACE_NS = 100 * NS_PER_MS
-"""Bodies are usually on their way by gossip, or wait for their signature check: wait this long before asking."""
 FORWARD_MAX = 200
 """Transactions forwarded at once to a primary that seems not to have them, or to a peer that has just connected."""
+FORWARD_BYTES_MAX = 256 * 1024
+"""Bound on their canonical bytes: on a slow link what is forwarded again and again would be all that passes."""
 FETCH_RETRY_NS = 500 * NS_PER_MS
-"""Then ask another holder after this long."""
+"""Then ask another holder after this long, or after the pool's grace for bodies if that is longer."""
 
 
 class PendingCheck(msgspec.Struct):
@@ -59,6 +59,7 @@ class ProposalDesk:
         self._genesis_hash = genesis_hash
         self._epochs = epochs
         self._pool = pool
+        self._grace_ns = pool.limits.body_grace_ms * NS_PER_MS
         self._outbox = outbox
         self._neglect = neglect
         self._answer = answer
@@ -122,7 +123,7 @@ class ProposalDesk:
         """Up to `FORWARD_MAX` proposable transactions, the best first, for a peer that may not have them."""
         return self._pool.select(
             count_max=FORWARD_MAX,
-            bytes_max=self._epochs.current.parameters.batch_bytes_max,
+            bytes_max=FORWARD_BYTES_MAX,
             now_ns=now.monotonic_ns,
             block_time_ms=now.unix_ms,
         )
@@ -138,7 +139,7 @@ class ProposalDesk:
             self._answer(ProposalChecked(ask.proposal, ask.view, refusal))
             return
         missing = {Digest(tid): None for tid in ask.proposal.transaction_ids if self._pool.get(Digest(tid)) is None}
-        check = PendingCheck(ask, digest, missing, {}, now.monotonic_ns + FETCH_GRACE_NS)
+        check = PendingCheck(ask, digest, missing, {}, now.monotonic_ns + self._grace_ns)
         if not missing:
             self._complete(check)
             return
@@ -173,7 +174,7 @@ class ProposalDesk:
                 ids = tuple(check.missing)[:FETCH_IDS_MAX]
                 self._outbox.now(Transmit(self._source(check), FetchBodies(check.ask.proposal.header.sequence, ids)))
                 check.attempts += 1
-                check.next_fetch_ns = now.monotonic_ns + FETCH_RETRY_NS
+                check.next_fetch_ns = now.monotonic_ns + max(FETCH_RETRY_NS, self._grace_ns)
             if next_ns is None or check.next_fetch_ns < next_ns:
                 next_ns = check.next_fetch_ns
         return next_ns

@@ -114,7 +114,10 @@ class Rooms:
         self.epochs.pending = self.chain.next_epoch
 
     def _lacks_blocks(self) -> bool:
-        return self.chain.has_gap or self.catch_up.active or self.catch_up.is_behind(self.chain.tip.height)
+        # Fetching alone proves nothing: one peer that says it is ahead can keep it going for ever.
+        tip, catch_up = self.chain.tip.height, self.catch_up
+        fetching = catch_up.active and catch_up.credible_height > tip
+        return self.chain.has_gap or fetching or catch_up.is_behind(tip)
 
 
 def _worth_keeping(boot: ReplicaBoot, epoch: Epoch) -> list[ConsensusMessage]:

@@ -14,6 +14,10 @@ from potchain.replica import wire
 from potchain.replica.actions import Now, Transmit
 from potchain.replica.rooms import Rooms
 
+TOLD_MAX = 24
+"""Peers that hear of a node's progress in one second: with more, n * n such frames would cost more than votes."""
+LATE_NS = 750 * NS_PER_MS
+"""How long after the first tick that finds work a node without progress re-sends: well before the view timeout."""
 TICK_NS = NS_PER_S
 """How often a node without progress re-sends and asks (host rule (h))."""
 
@@ -39,6 +43,8 @@ class Upkeep:
         self._exchange = rooms.exchange
         self._returning = rooms.returning
         self._connected: dict[NodeId, None] = {}
+        self._idle = True
+        self._told = 0
 
     @property
     def connected(self) -> Sequence[NodeId]:
@@ -98,25 +104,49 @@ class Upkeep:
         self._pool.expire(now_ns, max(self._chain.tip.block_time_ms, latest_ms))
         self._outbox.forget(self._pool.drain_forgotten())
         # To every peer and not to validators only: who is none yet, or none any more, follows by it.
-        for peer in self._connected:
-            self._outbox.then(Transmit(peer, self._progress(now)))
+        progress = self._progress(now)
+        for peer in self._told_next():
+            self._outbox.then(Transmit(peer, progress))
         self._returning.tick(tuple(self._connected), now)
         behind = self._catch_up.credible_height > self._chain.tip.height
-        if not self.has_work and not behind:
+        idle, self._idle = self._idle, not self.has_work and not behind
+        if self._idle:
             self.progress_ns = now_ns
+        elif idle:
+            # What has begun since the last look is not late yet, but may be before the next one.
+            self._timers.start("late", now_ns, LATE_NS)
         elif now_ns - self.progress_ns >= TICK_NS:
-            self._own.resend(None, self._certifier.certified)
-            self.ask_for_blocks(now, stuck=True)
-            self._exchange.fetch_again(self._catch_up.credible_height)
+            self._again(now)
         wanted = self._catch_up.certificates_wanted(self._certifier.certified, self._chain.applied.height, now_ns)
         if wanted is not None:
             self._outbox.then(Transmit(*wanted))
         self.forward_waiting(now)
         self._host.report_work(now)
 
+    def _told_next(self) -> list[NodeId]:
+        """Whom to tell this second where this node is: all peers, or with many of them some, all in turn."""
+        peers = list(self._connected)
+        count = max(TOLD_MAX, len(peers) // 4)  # every four seconds at least: the watch for copies counts on it
+        if len(peers) <= count:
+            return peers
+        begin = self._told % len(peers)
+        self._told = begin + count
+        return (peers + peers)[begin : begin + count]
+
+    def late(self, now: Now) -> None:
+        """Work has waited since before the last tick."""
+        if not self._idle and now.monotonic_ns - self.progress_ns >= TICK_NS:
+            self._again(now)
+
+    def _again(self, now: Now) -> None:
+        """Without progress: send and ask again."""
+        self._own.resend(None, self._certifier.certified)
+        self.ask_for_blocks(now, stuck=True)
+        self._exchange.fetch_again(self._catch_up.credible_height)
+
     def _progress(self, now: Now) -> wire.PeerProgress:
-        low = self._host.engine.status().low_water_mark
-        return self._returning.progress(self._chain.applied.height, self._certifier.certified, low, now)
+        height, certified = self._chain.applied.height, self._certifier.certified
+        return self._returning.progress(height, certified, self._host.low, now)
 
     def forward_waiting(self, now: Now) -> None:
         """Half a view timeout without being proposed: make sure that the primary has it (design, timers (b)).

@@ -9,9 +9,11 @@ from __future__ import annotations
 from potchain.blocks import BlockCertificate, Proposal, SyncBlock
 from potchain.codec import Canonical, decode, encode
 from potchain.consensus.interface import ConsensusMessage, MessageName
+from potchain.dissemination import Share
 from potchain.errors import CodecError
 from potchain.evidence import Evidence
-from potchain.primitives import Bytes32, Uint64
+from potchain.primitives import Bytes32, Signature64, Uint64
+from potchain.replica.compression import compressed, decompressed
 from potchain.transport import FRAME_BYTES_MAX, Channel
 
 FETCH_IDS_MAX = 1_000
@@ -28,6 +30,12 @@ SIGNED_MESSAGES_MAX = 24
 
 class Gossip(Canonical, frozen=True):
     """Canonical signed transactions that entered the sender's pool."""
+
+    transactions: tuple[bytes, ...]
+
+
+class Submit(Canonical, frozen=True):
+    """Canonical signed transactions from a client that is a configured peer: the receiver passes them on."""
 
     transactions: tuple[bytes, ...]
 
@@ -135,6 +143,41 @@ class EvidenceFound(Canonical, frozen=True):
     evidence: Evidence
 
 
+class Relay(Canonical, frozen=True):
+    """Canonical signed transactions on their way down a tree of relays."""
+
+    root: Uint64
+    """Place, in the receiver's current epoch, of the member whose clients they came from."""
+    transactions: tuple[bytes, ...]
+
+
+class BundleShare(Canonical, frozen=True):
+    """One erasure-coded share of a bundle of transactions, from its client or from the member whose share it is."""
+
+    share: Share
+
+
+class Shortened(Canonical, frozen=True):
+    """A consensus message that carries a proposal, with short ids in the place of its list of transaction ids."""
+
+    message: ConsensusMessage
+    """Without its body."""
+    before: bytes
+    """What stands before the list in the body."""
+    ids: bytes
+    """8 bytes for each transaction, salted with the message's digest, in order."""
+    after: bytes
+    checksum: bytes
+    """First 8 bytes of the sha256 of the whole body."""
+
+
+class FetchWhole(Canonical, frozen=True):
+    """Ask for a message that came shortened; it comes as itself, or never."""
+
+    signature: Signature64
+    """The message's."""
+
+
 Frame = (
     ConsensusMessage
     | Gossip
@@ -151,6 +194,11 @@ Frame = (
     | EvidenceFound
     | AskSigned
     | SignedAnswer
+    | Submit
+    | Relay
+    | BundleShare
+    | Shortened
+    | FetchWhole
 )
 
 _TYPES: tuple[type[Canonical], ...] = (
@@ -169,24 +217,44 @@ _TYPES: tuple[type[Canonical], ...] = (
     EvidenceFound,
     AskSigned,
     SignedAnswer,
+    Submit,
+    Relay,
+    BundleShare,
+    Shortened,
+    FetchWhole,
 )
 _NUMBER = {kind: bytes((number,)) for number, kind in enumerate(_TYPES)}
+_URGENT = (_NUMBER[ConsensusMessage], _NUMBER[Shortened], _NUMBER[FetchWhole])
 _VOTE_BYTES_MAX = 4_096
 """A consensus message larger than this (a pre-prepare with many ids) travels as bulk."""
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """Wire bytes of a frame."""
-    return _NUMBER[type(frame)] + encode(frame)
+_COMPRESSED = b"\xff"
+"""Begins a compressed frame; its type and its compressed body follow."""
+
+
+def encode_frame(frame: Frame, *, compress: bool = False) -> bytes:
+    """Wire bytes of a frame; `compress`: with a smaller body where that pays."""
+    body = encode(frame)
+    smaller = compressed(body) if compress else None
+    return _NUMBER[type(frame)] + body if smaller is None else _COMPRESSED + _NUMBER[type(frame)] + smaller
 
 
 def decode_frame(data: bytes) -> Frame:
     """The frame of these bytes. Raises CodecError."""
+    if data[:1] == _COMPRESSED and len(data) > 1 and data[1] < len(_TYPES):
+        body = decompressed(data[2:], FRAME_BYTES_MAX)
+        return decode(_TYPES[data[1]], body, size_max=FRAME_BYTES_MAX)  # type: ignore[return-value]
     if not data or data[0] >= len(_TYPES):
         raise CodecError(f"unknown frame type {data[:1].hex() or '(empty)'}")
     return decode(_TYPES[data[0]], data[1:], size_max=FRAME_BYTES_MAX)  # type: ignore[return-value]
 
 
+def type_of(data: bytes) -> type[Canonical]:
+    """What an encoded frame is."""
+    return _TYPES[data[1] if data[:1] == _COMPRESSED else data[0]]
+
+
 def channel_of(data: bytes) -> Channel:
     """Priority of an encoded frame: votes first; what is large never holds votes up."""
-    return Channel.VOTES if data[0] == 0 and len(data) <= _VOTE_BYTES_MAX else Channel.BULK
+    return Channel.VOTES if data[:1] in _URGENT and len(data) <= _VOTE_BYTES_MAX else Channel.BULK
