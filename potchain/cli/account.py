@@ -14,10 +14,10 @@ from potchain.cli.options import (
     json_option,
     password_from,
     password_option,
-    run_async,
     shown_address,
     url_options,
 )
+from potchain.event_loop import run_async
 
 
 @click.group()

@@ -6,7 +6,8 @@ import json
 
 import click
 
-from potchain.cli.options import aligned, emit, json_option, run_async, url_options
+from potchain.cli.options import aligned, emit, json_option, url_options
+from potchain.event_loop import run_async
 
 
 @click.command()

@@ -18,9 +18,10 @@ import click
 import msgspec
 
 from potchain.cli.load import LoadReport, clients_of
-from potchain.cli.options import FOLDER, aligned, emit, json_option, run_async, table
+from potchain.cli.options import FOLDER, aligned, emit, json_option, table
 from potchain.cli.program import EXIT_FAILED, EXIT_OK
 from potchain.errors import ClientError, LedgerError
+from potchain.event_loop import run_async
 
 if TYPE_CHECKING:
     from potchain.cli.node_processes import NodeProcess

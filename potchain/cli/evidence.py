@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from potchain.cli.options import HASH, emit, json_option, run_async, table, url_options
+from potchain.cli.options import HASH, emit, json_option, table, url_options
+from potchain.event_loop import run_async
 from potchain.typed_data import JsonObject
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from potchain.cli.options import AMOUNT, FOLDER, aligned, emit, json_option, run_async
+from potchain.cli.options import AMOUNT, FOLDER, aligned, emit, json_option
 from potchain.errors import ClientError, ConfigError
+from potchain.event_loop import run_async
 from potchain.primitives import NS_PER_MS, NS_PER_S, uint256
 
 if TYPE_CHECKING:

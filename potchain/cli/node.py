@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from potchain.cli.options import aligned, emit, json_option, run_async, url_options
+from potchain.cli.options import aligned, emit, json_option, url_options
+from potchain.event_loop import run_async
 from potchain.typed_data import JsonObject
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,16 +99,6 @@ def password_from(password_file: Path | None, *, confirm: bool = False) -> str:
         return os.environ[PASSWORD_VARIABLE]
     entered: str = click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True)
     return entered
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where that extra is installed."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(work)
 
 
 def emit(document: JsonObject | list[JsonObject], as_json: bool, lines: Sequence[str]) -> None:

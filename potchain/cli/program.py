@@ -21,9 +21,9 @@ EXIT_INTERRUPTED = 130
 
 EXIT_CODES = {
     EXIT_OK: "done",
-    EXIT_FAILED: "a check failed: a proof, a ledger, a network that is not well",
+    EXIT_FAILED: "a check failed: a proof, a ledger, a network that is not well, a point of an experiment",
     EXIT_USAGE: "wrong usage, configuration, genesis, key or plug-in",
-    EXIT_UNREACHABLE: "no node answers at the URL",
+    EXIT_UNREACHABLE: "no node, or no scheduler, answers at the URL",
     EXIT_REFUSED: "the node refused, or answered with an error",
     EXIT_TIMEOUT: "not within the time allowed; nothing is lost, ask again",
     EXIT_NODE: "this node or command cannot go on: a ledger, a file, a socket",
@@ -36,7 +36,9 @@ COMMANDS = {
     "config": "potchain.cli.configuration:config",
     "demo": "potchain.cli.demo:demo",
     "evidence": "potchain.cli.evidence:evidence",
+    "experiment": "potchain.cli.experiment:experiment",
     "ledger": "potchain.cli.ledger:ledger",
+    "links": "potchain.cli.links:links",
     "plugin": "potchain.cli.plugin:plugin",
     "recover": "potchain.cli.recover:recover",
     "sim": "potchain.cli.sim:sim",
@@ -123,5 +125,8 @@ _EXIT_OF_OTHERS = {
     "PluginError": EXIT_USAGE,
     "InvalidTransaction": EXIT_USAGE,
     "CodecError": EXIT_USAGE,
+    "ExperimentError": EXIT_USAGE,
+    "LinkError": EXIT_USAGE,
+    "SchedulerUnreachable": EXIT_UNREACHABLE,
 }
 """Where the error's place in the tree does not say it."""

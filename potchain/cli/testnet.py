@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from potchain.cli.options import AMOUNT, FILE, FOLDER, aligned, emit, json_option, run_async, table
+from potchain.cli.options import AMOUNT, FILE, FOLDER, aligned, emit, json_option, table
 from potchain.cli.program import EXIT_FAILED, EXIT_OK
+from potchain.event_loop import run_async
 
 if TYPE_CHECKING:
     from potchain.cli.node_processes import NodeProcess

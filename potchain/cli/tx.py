@@ -21,11 +21,11 @@ from potchain.cli.options import (
     json_option,
     key_options,
     password_from,
-    run_async,
     url_options,
 )
 from potchain.cli.program import EXIT_FAILED, EXIT_OK
 from potchain.errors import CodecError, InvalidTransaction
+from potchain.event_loop import run_async
 from potchain.primitives import uint256
 from potchain.typed_data import domain_json, struct_to_json
 
