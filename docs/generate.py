@@ -8,7 +8,7 @@ machine.
 import sys
 from pathlib import Path
 
-from generators import bounds, command_line, configuration, errors, messages, public_api, schema
+from generators import bounds, command_line, configuration, errors, fpbft_report, messages, public_api, schema
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Change the code, or docs/generators, and run it again. -->\n\n"
@@ -17,6 +17,7 @@ PAGES = {
     "command-line.md": command_line.page,
     "configuration.md": configuration.page,
     "errors.md": errors.page,
+    "fpbft-report.md": fpbft_report.page,
     "messages.md": messages.page,
     "public-api.md": public_api.page,
     "schema.md": schema.page,

@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 def test_the_packages_are_these(wheel: zipfile.ZipFile) -> None:
     packages = {name.split("/")[0] for name in wheel.namelist() if ".dist-info" not in name}
-    assert packages == {"potchain", "potchain_pbft", "potchain_tcp", "potchain_migrations"}
+    assert packages == {"potchain", "potchain_pbft", "potchain_fpbft", "potchain_tcp", "potchain_migrations"}
 
 
 def test_every_module_of_the_checkout_is_inside(wheel: zipfile.ZipFile) -> None:

@@ -2,6 +2,7 @@
 
 from generators.sources import first_paragraph, table
 from potchain.blocks import BLOCK_VOTE, BlockCertificate, OrderCertificate, Proposal, SyncBlock, VoteSubject
+from potchain.dissemination import BundleHead, Share
 from potchain.replica import wire
 from potchain_pbft import messages as pbft
 from potchain_pbft import view_messages as views
@@ -86,6 +87,15 @@ FRAMES = {
     "SignedAnswer": ("every node, whether it votes or not", "the asker", "bulk"),
     "FetchMessages": ("node that lacks a new view, or a view change that one names", "one validator, or all", "bulk"),
     "EvidenceFound": ("node that saw a member contradict itself, or heard of it", "every validator, once", "bulk"),
+    "Submit": ("client that is a configured peer", "one validator", "bulk"),
+    "Relay": (
+        "node that admitted them from a client, or got them from its parent in the tree, where dissemination is tree",
+        "its children in the tree of that root",
+        "bulk",
+    ),
+    "Shortened": ("validator with a proposal to send, where short_ids is set", "every other validator", "as a vote"),
+    "FetchWhole": ("node that cannot put such a message together", "its sender", "as a vote"),
+    "BundleShare": ("client; then the validator whose share it is, once", "that validator; every other one", "bulk"),
 }
 
 PIECES = {
@@ -97,7 +107,7 @@ PIECES = {
     Kind.CLOSE: "The connection ends, and why, in words.",
 }
 
-CARRIED = (Proposal, OrderCertificate, BlockCertificate, SyncBlock, VoteSubject)
+CARRIED = (Share, BundleHead, Proposal, OrderCertificate, BlockCertificate, SyncBlock, VoteSubject)
 
 
 def _fields(struct: type) -> str:

@@ -21,6 +21,7 @@ ROOMS = {
     "potchain.consensus.interface": "Consensus: events, effects and the engine",
     "potchain.consensus.quorum": "Consensus: thresholds",
     "potchain.transport": "Transport",
+    "potchain.links": "Links: emulated network conditions",
     "potchain.application.interface": "Applications",
     "potchain.application.epochs": "Applications: another epoch",
     "potchain.blocks": "Proposals, blocks and certificates",

@@ -86,6 +86,14 @@ def type_in_words(kind: types.Type) -> str:
             return "whole number" + _range(kind.ge, kind.le)
         case types.StrType():
             return "text"
+        case types.FloatType():
+            return "number"
+        case types.UnionType():
+            return " or ".join(type_in_words(each) for each in kind.types if not isinstance(each, types.NoneType))
+        case types.DictType():
+            return "table"
+        case types.StructType():
+            return "tables"
         case types.LiteralType():
             return " or ".join(f'`"{value}"`' for value in kind.values)
         case types.VarTupleType() | types.ListType():
@@ -113,6 +121,7 @@ def fields(struct: type[msgspec.Struct]) -> list[Field]:
     for field in info.fields:
         if not texts.get(field.name):
             raise SystemExit(f"{struct.__module__}.{struct.__name__}.{field.name} has no docstring")
-        default = "must be given" if field.required else shown(field.default)
+        made = field.default_factory() if callable(field.default_factory) else field.default
+        default = "must be given" if field.required else "" if made is None else shown(made)
         described.append(Field(field.encode_name, type_in_words(field.type), default, texts[field.name]))
     return described

@@ -13,12 +13,14 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = [
     ROOT / "README.md",
     ROOT / "docs" / "tutorial.md",
+    *sorted((ROOT / "docs" / "tutorial").glob("*.md")),
+    ROOT / "docs" / "reference" / "fpbft-report.md",
     *sorted((ROOT / "docs" / "how-to").glob("*.md")),
     ROOT / "docs" / "reference" / "configuration.md",
 ]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
-OTHERS = {".", "export", "sed", "kill", "sqlite3", "curl", "pip", "python"}
+OTHERS = {".", "export", "sed", "kill", "sqlite3", "curl", "pip", "python", "dask"}
 """Other programs that the pages use; they must be ones that a reader has, or is told to install."""
 
 

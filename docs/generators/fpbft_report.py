@@ -1,0 +1,284 @@
+"""reference/fpbft-report.md: measured times beside the Go demo's and beside what the links imply, from `bench/results`.
+
+Tables are what `potchain experiment table --json` printed, sweeps the `results.parquet` of their folders. A file that
+is not there makes no section, except for mode "live": its place says how to make it. Only the sentences around the
+numbers are written here; which cells miss a target is counted.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from generators.sources import ROOT, table
+from potchain.experiment.cells import Cell, cells_of
+from potchain.experiment.plots.axes import fault_of
+from potchain.experiment.point import Dissemination
+from potchain.experiment.seed_table import Comparison
+from potchain.experiment.storage import read_results
+from potchain.experiment.tables import TextTable, comparison_table, over_bound, seconds, spread, without_empty
+
+RESULTS = ROOT / "bench" / "results"
+OVER_BOUND_MOST = 1.10
+FASTER_LEAST = 1.5
+SLOW_MBPS = 0.1
+SLOW_FASTER_LEAST = 2.5
+SLOW_FASTER_LEAST_OF_100 = 2.2
+SPREAD_FASTER_LEAST = 10.0
+SPREAD_ROWS = (500, 1_000)
+GROWTH_MOST = 1.5
+LIVE_APART_MOST = 0.05
+
+HEAD = """# FPBFT: measured times
+
+How long until a client has 2f + 1 equal replies for what it handed over, on links of given bandwidth and latency? This
+page has the Go demo's table measured again, how the time grows with n, and what faults cost. Beside every time stands
+the **bound**: what bandwidth and latency of the links imply for that dissemination and those very draws, if nodes took
+no time and votes no bytes (`potchain/experiment/bound.py` says what is counted). [How to spread
+bodies](../explanation/dissemination.md) explains plain, multicast, striped and coded;
+[measuring](../how-to/experiments.md) explains the program.
+
+Mode `virtual` runs the shipping node on a virtual clock: its times are the same on every machine, and the same command
+gives the same bytes. Reports with plots, one self-contained page each, are linked in each section.
+"""
+
+DEMO = """## The Go demo's table
+
+Its conditions: payload of opaque, incompressible records of 315 bytes, a latency for each frame uniform in [30, 300]
+ms, megabits of 2^20 bits, time from the client's first byte to its 2f + 1-th reply. Its times are those of its own
+code, run again on two cores. Ours are medians.
+
+![Our times, the Go demo's and the bound for every cell](../_static/fpbft/go-demo-per-link.svg)
+"""
+
+SHARED_NOTE = """The same cells where all links of a node share one uplink and one downlink of that bandwidth, which the
+Go demo cannot do: its times stand there for orientation, its conditions are easier."""
+
+LIVE = """## Live
+
+Real sockets, real time, all nodes and the client in one process, as the Go demo is. The CPU is a limit that the bound
+does not know; its seconds stand beside each cell. "Apart": how far our time is from the same cell in `virtual`.
+"""
+
+LIVE_MISSING = """*Not measured in this revision.* These commands fill this place:
+
+```console
+$ potchain experiment table --mode live --dissemination plain --json > bench/results/table-live.json
+$ potchain experiment table --mode live --dissemination striped --json > bench/results/table-live-striped.json
+$ potchain experiment table --mode live --dissemination coded --json > bench/results/table-live-coded.json
+$ python docs/generate.py
+```
+"""
+
+GROWTH = """## How the time grows with n
+
+1 MB of opaque records (3,175 of 315 bytes), shared uplinks and downlinks of 25 Mbps, latency uniform in [5, 50] ms.
+With plain dissemination one node uploads n - 1 copies, so the time grows with n. With parts or shares every node
+uploads about the same whatever n is.
+
+![Time against n for each dissemination](../_static/fpbft/growth.svg)
+"""
+
+FAULTS = """## What faults cost
+
+100 transactions, 25 Mbps for each link, latency uniform in [10, 100] ms. With f nodes down, the quorum is all that are
+left, so the slowest of them counts. A slow primary takes 20 ms for each frame that it reads; it proposes as soon as it
+has the client's frame and the others do not wait for its votes. With 5% of all frames lost a vote is mostly not missed,
+since more come than are needed. A lost body is fetched; a lost client's frame or pre-prepare is what the long bars
+show: until somebody asks again, or the view changes. Loss and the slow primary are not in the bound.
+
+![Times with no fault, f crashed nodes, a slow primary and 5% loss](../_static/fpbft/faults.svg)
+"""
+
+REPEAT = """## Repeat it
+
+Everything on this page but the live table takes about half an hour on two cores:
+
+```console
+{commands}
+```
+"""
+
+
+class TableDocument(msgspec.Struct):
+    """What `potchain experiment table --json` prints, as far as it is needed here."""
+
+    cells: tuple[Comparison, ...]
+
+
+def page() -> str:
+    """The text of the page."""
+    lines = [HEAD, DEMO]
+    commands = []
+    for bandwidth_model in ("per_link", "shared"):
+        for dissemination in get_args(Dissemination):
+            cells = _cells(_table_file("virtual", dissemination, bandwidth_model))
+            if cells:
+                lines += _demo_section(cells, dissemination, bandwidth_model)
+                commands.append(_command(cells, dissemination, bandwidth_model))
+    lines += _live()
+    lines += _growth(RESULTS / "fpbft-growth.parquet")
+    lines += _faults(RESULTS / "fpbft-faults.parquet")
+    commands += [
+        "$ potchain experiment sweep bench/sweeps/growth.toml --out growth",
+        "$ potchain experiment sweep bench/sweeps/faults.toml --out faults",
+    ]
+    return "\n".join([*lines, REPEAT.format(commands="\n".join(commands))])
+
+
+def _table_file(mode: str, dissemination: str, bandwidth_model: str) -> Path:
+    words = ["table", mode, *([dissemination] if mode != "live" or dissemination != "plain" else [])]
+    return RESULTS / f"{'-'.join([*words, *(['shared'] if bandwidth_model == 'shared' else [])])}.json"
+
+
+def _cells(path: Path) -> tuple[Comparison, ...]:
+    return msgspec.json.decode(path.read_bytes(), type=TableDocument).cells if path.is_file() else ()
+
+
+def _command(cells: Sequence[Comparison], dissemination: str, bandwidth_model: str) -> str:
+    return (
+        f"$ potchain experiment table --mode virtual --dissemination {dissemination} "
+        f"--bandwidth-model {bandwidth_model} --seeds {cells[0].seeds} --out {_name(dissemination, bandwidth_model)}"
+    )
+
+
+def _name(dissemination: str, bandwidth_model: str) -> str:
+    return f"table-{dissemination}{'-shared' if bandwidth_model == 'shared' else ''}"
+
+
+def _demo_section(cells: Sequence[Comparison], dissemination: str, bandwidth_model: str) -> list[str]:
+    words = "bandwidth for each link" if bandwidth_model == "per_link" else "shared bandwidth"
+    report = f"{_name(dissemination, bandwidth_model)}.html"
+    link = f"[The report with plots](../_static/fpbft/{report}). " if _is_static(report) else ""
+    lines = [f"### {dissemination.capitalize()}, {words}", ""]
+    if bandwidth_model == "shared":
+        lines += [SHARED_NOTE, ""]
+    lines += [f"{link}Mode `virtual`, {cells[0].seeds} seeds.", "", *_text_table(comparison_table(cells))]
+    if bandwidth_model == "per_link":
+        lines += [*_ratio_sentences(cells, dissemination), ""]
+    return [*lines, *_bound_sentences(cells), ""]
+
+
+def _is_static(name: str) -> bool:
+    return (ROOT / "docs" / "_static" / "fpbft" / name).is_file()
+
+
+def _text_table(text: TextTable) -> list[str]:
+    return table(text.header, text.rows)
+
+
+def _place(cell: Comparison) -> str:
+    return f"{cell.transactions:,} transactions on {cell.nodes} nodes at {cell.bandwidth_mbps:g} Mbps"
+
+
+def _ratio_sentences(cells: Sequence[Comparison], dissemination: str) -> list[str]:
+    """How often faster, against what was asked for."""
+    slow = [cell for cell in cells if cell.bandwidth_mbps == SLOW_MBPS]
+    known = [cell.ratio for cell in cells if cell.ratio]
+    lines = [f"Every cell is at least {min(known):.2f} times as fast as the Go demo; {FASTER_LEAST} was asked for."]
+    missed = [cell for cell in cells if not cell.ratio or cell.ratio < FASTER_LEAST]
+    if missed:
+        lines[0] = f"Less than {FASTER_LEAST} times as fast: {_listed(missed, 'ratio')}."
+    if dissemination == "plain":
+        short = [
+            cell
+            for cell in slow
+            if (cell.ratio or 0) < (SLOW_FASTER_LEAST_OF_100 if cell.transactions == 100 else SLOW_FASTER_LEAST)
+        ]
+        asked = f"{SLOW_FASTER_LEAST} times at 0.1 Mbps ({SLOW_FASTER_LEAST_OF_100} with 100 transactions)"
+        lines.append(f"Not {asked}: {_listed(short, 'ratio')}." if short else f"The other target, {asked}, is reached.")
+    elif dissemination in ("striped", "coded"):
+        rows = [cell for cell in slow if cell.transactions in SPREAD_ROWS]
+        lines.append(f"At 0.1 Mbps {SPREAD_FASTER_LEAST:g} times was asked for: {_listed(rows, 'ratio')}.")
+    return lines
+
+
+def _bound_sentences(cells: Sequence[Comparison]) -> list[str]:
+    over = [cell for cell in cells if cell.over_bound is None or cell.over_bound > OVER_BOUND_MOST]
+    if not over:
+        return ["Every cell is within 10% of its bound."]
+    return [
+        f"**Not within 10% of the bound**, which was asked for, are {len(over)} of {len(cells)} cells: "
+        f"{_listed(over, 'over_bound')}."
+    ]
+
+
+def _listed(cells: Iterable[Comparison], field: str) -> str:
+    return "; ".join(
+        f"{_place(cell)} ({over_bound(cell.over_bound) if field == 'over_bound' else f'{cell.ratio or 0:.2f}'})"
+        for cell in cells
+    )
+
+
+def _live() -> list[str]:
+    lines = [LIVE]
+    for dissemination in get_args(Dissemination):
+        cells = _cells(_table_file("live", dissemination, "per_link"))
+        if not cells:
+            continue
+        virtual = {
+            (cell.transactions, cell.nodes, cell.bandwidth_mbps): cell.median_s
+            for cell in _cells(_table_file("virtual", dissemination, "per_link"))
+        }
+        text = comparison_table(cells)
+        apart = [_apart(cell, virtual.get((cell.transactions, cell.nodes, cell.bandwidth_mbps))) for cell in cells]
+        rows = tuple((*row, over_bound(ratio) if ratio else "-") for row, ratio in zip(text.rows, apart, strict=True))
+        lines += [f"### {dissemination.capitalize()}, live", ""]
+        lines += _text_table(without_empty(TextTable((*text.header, "apart"), rows)))
+        lines += [*_ratio_sentences(cells, dissemination), "", *_bound_sentences(cells)]
+        far = [cell for cell, ratio in zip(cells, apart, strict=True) if ratio and abs(ratio - 1) > LIVE_APART_MOST]
+        if far:
+            lines.append(f"More than 5% from `virtual`: {'; '.join(_place(cell) for cell in far)}.")
+        lines.append("")
+    return lines if len(lines) > 1 else [*lines, LIVE_MISSING]
+
+
+def _apart(cell: Comparison, virtual_s: float | None) -> float | None:
+    return cell.median_s / virtual_s if cell.median_s and virtual_s else None
+
+
+def _growth(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    cells = cells_of(read_results(path))
+    least = min(cell.point.nodes for cell in cells)
+    most = max(cell.point.nodes for cell in cells)
+    first = {cell.point.dissemination: cell.median_s for cell in cells if cell.point.nodes == least}
+    rows = [
+        (
+            cell.point.dissemination, str(cell.point.nodes), *_times(cell),
+            f"{cell.median_s / begin:.2f}" if cell.median_s and (begin := first[cell.point.dissemination]) else "-",
+        )
+        for cell in sorted(cells, key=lambda cell: get_args(Dissemination).index(cell.point.dissemination))
+    ]  # fmt: skip
+    header = ("dissemination", "n", "median (s)", "range (s)", "bound (s)", "over bound", f"over n = {least}")
+    grown = ", ".join(f"{row[-1]} with {row[0]}" for row in rows if row[1] == str(most))
+    report = "[The report with plots](../_static/fpbft/growth.html). " if _is_static("growth.html") else ""
+    return [
+        GROWTH, f"{report}Mode `virtual`, {len(cells[0].results)} seeds.", "", *table(header, rows),
+        f"From n = {least} to n = {most} the time grows by a factor of {grown}; below {GROWTH_MOST} was asked for.", "",
+    ]  # fmt: skip
+
+
+def _times(cell: Cell) -> tuple[str, str, str, str]:
+    return (
+        seconds(cell.median_s), spread(cell.low_s, cell.high_s, len(cell.results)), seconds(cell.bound_s),
+        over_bound(cell.over_bound),
+    )  # fmt: skip
+
+
+def _faults(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    cells = cells_of(read_results(path))
+    rows = [
+        (
+            str(cell.point.nodes), fault_of(cell.point), *_times(cell), seconds(cell.all_s),
+            f"{sum(result.views > 0 for result in cell.results)} of {len(cell.results)}",
+        )
+        for cell in cells
+    ]  # fmt: skip
+    header = ("n", "fault", "median (s)", "range (s)", "bound (s)", "over bound", "to all (s)", "view changes in")
+    report = "[The report with plots](../_static/fpbft/faults.html). " if _is_static("faults.html") else ""
+    return [FAULTS, f"{report}Mode `virtual`, {len(cells[0].results)} seeds.", "", *table(header, rows)]
