@@ -18,8 +18,9 @@ from hashlib import shake_256
 from math import isqrt
 
 from potchain.application.interface import BlockContext, EventData, StateReader, StateWriter
+from potchain.consensus.quorum import Quorum
 from potchain.crypto import SigningKey
-from potchain.dissemination.bundle import BUNDLE_BYTES_MAX, BUNDLE_TRANSACTIONS_MAX
+from potchain.dissemination.bundle import BUNDLE_BYTES_MAX, BUNDLE_TRANSACTIONS_MAX, needed_shares
 from potchain.experiment.point import Point
 from potchain.genesis import Epoch, Genesis
 from potchain.primitives import Bytes, uint256
@@ -39,7 +40,8 @@ OVERHEAD_BYTES = 200
 OPAQUE_BYTES_MOST = TRANSACTION_BYTES_MAX - 1_024
 OPAQUE_BYTES_LEAST = 1_024
 FRAME_BYTES_MOST = 2 * 1024 * 1024
-FRAME_SECONDS_TENTHS = 1
+SHARE_OVERHEAD_BYTES = 330
+"""Of one share of a bundle, about: head, signature, Merkle branch."""
 
 
 class Opaque(TransactionBody, frozen=True):
@@ -122,15 +124,22 @@ def make_transactions(point: Point, types: TransactionTypes, ordinal: int) -> tu
 def frame_bytes(point: Point, total: int) -> int:
     """How much a frame of the client should hold."""
     balanced = max(isqrt(total * OVERHEAD_BYTES), OPAQUE_BYTES_LEAST)
+    return min(max(balanced, _tenth_bytes(point)), FRAME_BYTES_MOST)
+
+
+def _tenth_bytes(point: Point) -> int:
+    """What passes on a link in a tenth of a second, and no more than a frame may have."""
     if not point.bandwidth_mbps:
         return FRAME_BYTES_MOST
-    tenth = int(point.bandwidth_mbps * point.megabit) // 80 * FRAME_SECONDS_TENTHS
-    return min(max(balanced, tenth), FRAME_BYTES_MOST)
+    return min(int(point.bandwidth_mbps * point.megabit) // 80, FRAME_BYTES_MOST)
 
 
 def bundles(point: Point, transactions: Sequence[Transaction]) -> tuple[tuple[Transaction, ...], ...]:
-    """Transactions in bundles, in the order in which they leave: like frames, each n times as large as its shares."""
-    return _groups(transactions, BUNDLE_BYTES_MAX // 2, BUNDLE_TRANSACTIONS_MAX)
+    """Transactions in bundles, in the order in which they leave: of a size whose shares are balanced as frames are."""
+    needed = needed_shares(point.nodes, Quorum(point.nodes).faults_max)
+    total = sum(len(each.raw) for each in transactions)
+    share = max(isqrt(total // needed * SHARE_OVERHEAD_BYTES), _tenth_bytes(point))
+    return _groups(transactions, min(needed * share, BUNDLE_BYTES_MAX // 2), BUNDLE_TRANSACTIONS_MAX)
 
 
 def frames(point: Point, transactions: Sequence[Transaction]) -> tuple[tuple[Transaction, ...], ...]:
