@@ -21,18 +21,10 @@ from potchain.experiment.storage import load_outcomes, read_provenance, write_re
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
 STATIC = ROOT / "docs" / "_static" / "fpbft"
-TABLES = (
-    ("plain", "per_link"), ("multicast", "per_link"), ("striped", "per_link"), ("coded", "per_link"),
-    ("plain", "shared"), ("coded", "shared"),
-)  # fmt: skip
-SWEEPS = (("growth", "time-nodes"), ("faults", "faults"))
+TABLES = ("plain", "multicast", "striped", "coded")
+SWEEPS = (("growth", "time-nodes"), ("faults", "faults"), ("demo-shared", ""))
 """With the picture that the page shows."""
 PICTURE_OF = "plain"
-
-
-def table_name(dissemination: str, model: str) -> str:
-    """Of its folder and files."""
-    return f"{dissemination}-shared" if model == "shared" else dissemination
 
 
 def potchain(*arguments: str) -> None:
@@ -44,41 +36,35 @@ def measure(folder: Path, seeds: int) -> None:
     """All of it; what is done before is not done again."""
     for sweep, _ in SWEEPS:
         potchain("sweep", str(ROOT / "bench" / "sweeps" / f"{sweep}.toml"), "--out", str(folder / sweep))
-    for dissemination, model in TABLES:
-        count = seeds if (dissemination, model) == ("plain", "per_link") else max(1, seeds // 4)
+    for dissemination in TABLES:
+        count = seeds if dissemination == PICTURE_OF else max(1, seeds // 4)
         potchain(
-            "table", "--mode", "virtual", "--dissemination", dissemination, "--bandwidth-model", model,
-            "--seeds", str(count), "--out", str(folder / f"virtual-{table_name(dissemination, model)}"),
+            "table", "--mode", "virtual", "--dissemination", dissemination,
+            "--seeds", str(count), "--out", str(folder / f"virtual-{dissemination}"),
         )  # fmt: skip
 
 
 def publish(folder: Path) -> None:
-    """Copy results, pages and pictures; of a table that was interrupted only the seeds that are whole."""
+    """Copy results, pages and pictures; of what was interrupted as many seeds as there are, which the page says."""
     STATIC.mkdir(parents=True, exist_ok=True)
-    for dissemination, model in TABLES:
-        name = table_name(dissemination, model)
-        publish_table(folder / f"virtual-{name}", name)
+    for dissemination in TABLES:
+        publish_table(folder / f"virtual-{dissemination}", dissemination)
     for name, picture in SWEEPS:
         outcomes, origin = load_outcomes(folder / name), read_provenance(folder / name)
         write_results(RESULTS / f"fpbft-{name}.parquet", outcomes)
         command = f"potchain experiment sweep bench/sweeps/{name}.toml --out {name}"
         page, pictures = report(outcomes, origin.title, command, origin.sweep_text)
         (STATIC / f"{name}.html").write_text(page, encoding="utf-8")
-        (STATIC / f"{name}.svg").write_text(pictures[picture], encoding="utf-8")
+        if picture:
+            (STATIC / f"{name}.svg").write_text(pictures[picture], encoding="utf-8")
 
 
 def publish_table(folder: Path, name: str) -> None:
     """One table of the Go demo's cells."""
     outcomes, origin = load_outcomes(folder), read_provenance(folder)
-    points: dict[int, int] = {}
-    for outcome in outcomes:
-        points[outcome.point.seed] = points.get(outcome.point.seed, 0) + 1
-    whole = {seed for seed, count in points.items() if count == max(points.values())}
-    outcomes = tuple(outcome for outcome in outcomes if outcome.point.seed in whole)
     document = {"cells": msgspec.to_builtins(comparisons(outcomes)), "points": len(outcomes)}
     (RESULTS / f"table-virtual-{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    command = " ".join([*origin.command.split()[:-1], str(len(whole))])  # the number of seeds stands last
-    page, pictures = report(outcomes, origin.title, command, origin.sweep_text)
+    page, pictures = report(outcomes, origin.title, origin.command, origin.sweep_text)
     (STATIC / f"table-{name}.html").write_text(page, encoding="utf-8")
     if name == PICTURE_OF:
         for picture, text in pictures.items():

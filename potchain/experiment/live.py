@@ -73,6 +73,7 @@ class LiveNetwork:
         self._ports: dict[str, int] = {}
         self._connected = 0
         self._progress = asyncio.Event()
+        self._slow: SlowReceiver | None = None
 
     async def open(self) -> None:
         """Start all nodes and let them meet. Raises ExperimentError."""
@@ -109,6 +110,8 @@ class LiveNetwork:
         limit_s = time_limit_ns(point) / NS_PER_S
         began_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()
         self._traffic.begin(began_ns)
+        if self._slow is not None:
+            self._slow.is_slow = True
         ends_ns = began_ns + limit_s * NS_PER_S
         while not self._client.done and time.monotonic_ns() < ends_ns:
             self._client.hand_over(self._client_sends)
@@ -190,7 +193,8 @@ class LiveNetwork:
         receive: Receive = node.driver.frames_received
         slow_ms = self._first.slow_primary_ms
         if index == 0 and slow_ms:
-            receive = SlowReceiver(receive, slow_ms * NS_PER_MS / NS_PER_S).received
+            self._slow = SlowReceiver(receive, slow_ms * NS_PER_MS / NS_PER_S)
+            receive = self._slow.received
 
         def received(sender: NodeId, channel: Channel, frames: Sequence[bytes]) -> None:
             self._arrived(sender, frames)

@@ -58,7 +58,7 @@ class CopyWatch:
         """The member's session has ended."""
         known = self._members.get(member)
         if known is not None:
-            known.alive_ns = known.ended_ns = now_ns
+            known.ended_ns = now_ns
 
     def another(self, member: NodeId, boot_id: bytes, now_ns: int) -> bool:
         """Whether a process of this member with another boot id counts as alive."""

@@ -128,6 +128,18 @@ class ProposalDesk:
             block_time_ms=now.unix_ms,
         )
 
+    def held(self) -> tuple[Transaction, ...]:
+        """Up to as many transactions of proposals that are pinned here and not executed, by sequence."""
+        found: dict[Digest, Transaction] = {}
+        size = 0
+        for proposal in self.all_pinned(0):
+            for body in self.bodies(proposal):
+                size += len(body.raw)
+                if len(found) == FORWARD_MAX or size > FORWARD_BYTES_MAX:
+                    return tuple(found.values())
+                found[body.id] = body
+        return tuple(found.values())
+
     # --- checking ---------------------------------------------------------------------------------------------------
 
     def check_asked(self, ask: CheckProposal, now: Now) -> None:

@@ -44,6 +44,8 @@ class Upkeep:
         self._returning = rooms.returning
         self._connected: dict[NodeId, None] = {}
         self._idle = True
+        self._changing = False
+        """At the last look a view change was under way."""
         self._told = 0
 
     @property
@@ -126,7 +128,7 @@ class Upkeep:
     def _told_next(self) -> list[NodeId]:
         """Whom to tell this second where this node is: all peers, or with many of them some, all in turn."""
         peers = list(self._connected)
-        count = max(TOLD_MAX, len(peers) // 4)  # every four seconds at least: the watch for copies counts on it
+        count = max(TOLD_MAX, -(-len(peers) // 2))  # every two seconds: the watch for copies counts on it
         if len(peers) <= count:
             return peers
         begin = self._told % len(peers)
@@ -152,8 +154,13 @@ class Upkeep:
         """Half a view timeout without being proposed: make sure that the primary has it (design, timers (b)).
 
         From a view timeout on, and in a view change, everyone gets it: who does not know that work waits would never
-        join those who leave an idle primary.
+        join those who leave an idle primary. In a view change that includes what is in proposals of earlier views: it
+        waits as well, and others may know nothing of those proposals.
         """
+        changing = self._host.engine.status().view_change is not None
+        if changing and self._changing:
+            self._forward(None, now, held=True)
+        self._changing = changing
         since_ns = self._neglect.work_waiting().neglected_ns
         half_ns = self._epochs.current.parameters.view_timeout_ms * NS_PER_MS // 2
         if since_ns is None or now.monotonic_ns - since_ns < half_ns:
@@ -164,7 +171,7 @@ class Upkeep:
         elif engine.primary != self._me:
             self._forward(engine.primary, now)
 
-    def _forward(self, to: NodeId | None, now: Now) -> None:
-        waiting = self._desk.waiting(now)
+    def _forward(self, to: NodeId | None, now: Now, *, held: bool = False) -> None:
+        waiting = self._desk.held() if held else self._desk.waiting(now)
         if waiting:
             self._outbox.then(Transmit(to, wire.Gossip(tuple(each.raw for each in waiting))))

@@ -44,3 +44,33 @@ def test_a_served_block_is_taken_whole_or_not_at_all() -> None:
             verifier.close()
 
     asyncio.run(scenario())
+
+
+def test_a_body_with_another_signature_is_checked_although_its_transaction_is_known() -> None:
+    """Found by simulated seed 4652: the pool held the good one, so the served one went into the ledger unchecked."""
+    cluster = Cluster(batch_max=1)
+    good = cluster.transfer("alice", 0)
+    cluster.submit(0, good)
+    cluster.advance(100)
+    block = cluster.nodes[0].disk.sync_block(1)
+    other = cluster.types.assemble(good.body, cluster.transfer("bob", 0).signature)
+    assert other.id == good.id
+    forged = msgspec.structs.replace(block, bodies=(other.raw,))
+    cluster.crash(3)
+    cluster.nodes[3].disk = type(cluster.nodes[3].disk)()
+    cluster.start(3)
+    replica = cluster.nodes[3].replica
+    assert replica.chain.admit(good, cluster.now_ns)[0] == "accepted"
+
+    async def scenario() -> None:
+        verifier = Verifier(cluster.types, 1)
+        try:
+            incoming = Incoming(cluster.types, FACTORY, verifier)
+            event, fault = await incoming.blocks(cluster.epoch.ids[0], (forged,), replica)
+            assert (event.blocks, fault) == ((), "bad block 1 in catch-up: a transaction in it has a bad signature")
+            event, fault = await incoming.blocks(cluster.epoch.ids[0], (block,), replica)
+            assert (event.blocks, fault) == ((block,), None)
+        finally:
+            verifier.close()
+
+    asyncio.run(scenario())

@@ -13,6 +13,7 @@ from potchain.consensus.quorum import Quorum
 from potchain.errors import CodecError
 from potchain.primitives import NodeId
 from potchain.replica import wire
+from potchain.sim.middleware import decoded
 from potchain.sim.observation import Checker, ClusterView, NodeView, PromiseBroken
 from potchain.sim.plan import LoseVoteLog, Plan, RestoreOldVoteLog
 
@@ -117,6 +118,15 @@ class DurableBeforeSent(Checker):
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int, bytes]] = set()
+        self._returned: set[tuple[int, bytes]] = set()
+        """Own messages that a node got back from a peer: one that has lost its votes may pass such a message on."""
+
+    def received(self, node: NodeView, sender: NodeId, data: bytes) -> None:
+        """What a node once sent comes back to it."""
+        if data[:1] == b"\x00" and bytes(node.node_id) in data:
+            frame = decoded(data)
+            if isinstance(frame, ConsensusMessage) and frame.sender == node.node_id:
+                self._returned.add((node.index, frame.signature))
 
     def signed(self, node: NodeView, message: ConsensusMessage) -> None:
         """Ask the disk, once for each message and life."""
@@ -124,7 +134,7 @@ class DurableBeforeSent(Checker):
         if known in self._seen or message.sender != node.node_id or node.is_faulty:
             return
         self._seen.add(known)
-        if not node.is_durable(message):
+        if not node.is_durable(message) and (node.index, message.signature) not in self._returned:
             raise PromiseBroken(
                 node.index, f"{node.name} sent {message.kind} {message.view}/{message.sequence} before it was on disk"
             )
