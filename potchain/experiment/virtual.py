@@ -206,6 +206,8 @@ def measure_virtual(point: Point) -> SynchronizeResult:
             return run.measure()
         finally:
             run.close()
+            del run
+            gc.collect()  # a run is full of cycles, and its bodies are large: the next one needs the room
 
 
 def seconds_since(began_ns: int, moment_ns: int | None) -> float | None:
