@@ -172,13 +172,15 @@ def test_live_points_never_run_two_at_a_time(tmp_path: Path, cluster: str, monke
 
 def test_an_interrupted_sweep_waits_for_nobody() -> None:
     """One of the two workers never ends; the first outcome interrupts, and closing must not wait for the other."""
+    # Whoever runs the tests in the background of a shell has SIGINT ignored, and so have their children.
     script = """
-import sys
+import signal
 from experiment_measures import endless
 from potchain.experiment.point import Point
 from potchain.experiment.schedulers import LocalProcesses
 from potchain.experiment.sweep import run_sweep
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     notice = lambda outcome: print("one", flush=True)
     try:
         run_sweep([Point(seed=2), Point(seed=1)], endless, LocalProcesses(2), notice=notice)
