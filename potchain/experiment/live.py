@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import time
 from collections.abc import Callable, Sequence
 
@@ -281,10 +282,17 @@ class LiveBench:
                     self._network = LiveNetwork(point)
                     self._runner.run(self._network.open())
                 assert self._runner is not None
+                # What earlier measurements left behind is looked through now, and not in the middle of this one.
+                gc.collect()
+                gc.freeze()
+                gc.disable()
                 return self._runner.run(self._network.measure(point))
             except BaseException:
                 self.close()
                 raise
+            finally:
+                gc.enable()
+                gc.unfreeze()
 
     def close(self) -> None:
         """End the network."""

@@ -55,6 +55,8 @@ async def test_reads_from_elsewhere_need_the_token_and_writes_do_not() -> None:
     assert await ask_from(app, "203.0.113.9", "POST", "/v1/transactions") == 400
     for host in ("127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"):
         assert await ask_from(app, host, "GET", "/v1/status") == 200
+        assert await ask_from(app, host, "PUT", "/v1/links") == 401, "who may read may not change"
+        assert await ask_from(app, host, "PUT", "/v1/links", "sesame") != 401
     closed = build_app(node, node.history, ApiOptions())
     closed.freeze()
     assert await ask_from(closed, "203.0.113.9", "GET", "/v1/status", "anything") == 401
