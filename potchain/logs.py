@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import structlog
 
@@ -32,3 +34,18 @@ def configure_logs(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """Log lines go nowhere: of simulated nodes, and of those of experiments."""
+    before = structlog.get_config()
+    structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _drop(logger: object, name: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own signature
+    raise structlog.DropEvent

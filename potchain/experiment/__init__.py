@@ -4,6 +4,7 @@
     result           what came out
     lab/             shipping nodes on memory, and a client
     virtual, live    a point on virtual time; on sockets, in real time
+    measuring        what these two share
     arrivals/        arrival times as arrays
     model, bound     a point by these; what the links imply at least
     synchronize      the call, in any of the modes

@@ -20,10 +20,9 @@ from potchain.driver import verify_worker
 from potchain.driver.clock import SystemClock
 from potchain.errors import ExperimentError
 from potchain.event_loop import loop_factory
-from potchain.experiment.bound import bound
 from potchain.experiment.lab.client import Client
 from potchain.experiment.lab.counting import Counted, Receive, SlowReceiver
-from potchain.experiment.lab.node import LabNode, lab_keys, open_laboratory
+from potchain.experiment.lab.node import LabNode, open_laboratory
 from potchain.experiment.lab.settings import (
     CLIENT,
     client_id,
@@ -35,9 +34,9 @@ from potchain.experiment.lab.settings import (
     view_timeout_ms,
 )
 from potchain.experiment.lab.traffic import Traffic
+from potchain.experiment.measuring import quiet, result_of
 from potchain.experiment.point import Point
 from potchain.experiment.result import SynchronizeResult
-from potchain.experiment.virtual import quiet, seconds_since
 from potchain.links import OFF
 from potchain.primitives import NS_PER_MS, NS_PER_S, NodeId
 from potchain.tables import decode_table
@@ -125,20 +124,7 @@ class LiveNetwork:
         times = self._client.times()
         for transport in self._transports.values():
             transport.set_links(OFF)
-        return SynchronizeResult(
-            point=point,
-            seconds_to_weak_quorum=seconds_since(began_ns, times.weak_quorum_ns),
-            seconds_to_quorum=seconds_since(began_ns, times.quorum_ns),
-            seconds_to_all=seconds_since(began_ns, times.all_executed_ns),
-            bound_seconds=bound(point),
-            phases=self._traffic.phases(),
-            messages_sent=self._traffic.frames,
-            bytes_sent=self._traffic.size_bytes,
-            most_sent_by_a_node_bytes=self._traffic.most_by_a_node,
-            blocks=times.blocks,
-            views=max(node.view for node in self._nodes),
-            cpu_seconds=cpu_s,
-        )
+        return result_of(point, began_ns, times, self._traffic, self._nodes, cpu_s)
 
     async def close(self) -> None:
         """End all nodes."""
@@ -149,7 +135,7 @@ class LiveNetwork:
     # --- building -----------------------------------------------------------------------------------------------------
 
     def _make_client(self, point: Point) -> Client:
-        ids = [lab_keys(index).node_id for index in self._up]
+        ids = [keys_of(node_name(index)).node_id for index in self._up]
         return Client(point, self._laboratory.genesis, ids, verify_vote, self._measured)
 
     def _has_room(self, point: Point) -> bool:
@@ -182,7 +168,7 @@ class LiveNetwork:
         node = LabNode(
             self._laboratory,
             index,
-            keys=lab_keys(index),
+            keys=keys_of(node_name(index)),
             clock=SystemClock(),
             run_check=_check_in_thread,
             verify=verify_vote,
@@ -274,6 +260,7 @@ class LiveBench:
 
     def measure(self, point: Point) -> SynchronizeResult:
         """On the network at hand, or on a new one. Raises ExperimentError, TransportError."""
+        measured = False
         with quiet():
             try:
                 if self._network is None or not self._network.fits(point):
@@ -286,13 +273,14 @@ class LiveBench:
                 gc.collect()
                 gc.freeze()
                 gc.disable()
-                return self._runner.run(self._network.measure(point))
-            except BaseException:
-                self.close()
-                raise
+                result = self._runner.run(self._network.measure(point))
+                measured = True
+                return result
             finally:
                 gc.enable()
                 gc.unfreeze()
+                if not measured:
+                    self.close()  # nobody knows what state it is in
 
     def close(self) -> None:
         """End the network."""

@@ -7,27 +7,26 @@ really made, are remembered over all nodes. So the result is what the links and 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import structlog
 
 from potchain.errors import ExperimentError
-from potchain.experiment.bound import bound
 from potchain.experiment.lab.client import Client
 from potchain.experiment.lab.network import Endpoint, LinkNetwork
-from potchain.experiment.lab.node import LabNode, Laboratory, lab_keys, open_laboratory
+from potchain.experiment.lab.node import LabNode, Laboratory, open_laboratory
 from potchain.experiment.lab.settings import (
     CLIENT,
     GENESIS_MS,
     client_id,
+    keys_of,
     node_name,
     profile_of,
     time_limit_ns,
 )
 from potchain.experiment.lab.traffic import Traffic
+from potchain.experiment.measuring import quiet, result_of
 from potchain.experiment.point import Point
 from potchain.experiment.result import SynchronizeResult
 from potchain.links import LinkProfile
@@ -41,8 +40,6 @@ MEETING_MOST_NS = 30 * NS_PER_S
 """Nodes that have not met by then never will."""
 START_AFTER_NS = 500 * NS_PER_MS
 """The client begins half-way between two ticks of the nodes, which all began at the same moment."""
-COLLECT_AFTER = 200_000
-"""Objects between two runs of the garbage collector: there is little garbage in cycles, and much that lives on."""
 
 
 class VirtualClock:
@@ -102,7 +99,7 @@ class VirtualRun:
         self._nodes: list[LabNode] = []
         self._faults: list[str] = []
         up = range(point.nodes - point.crashed)
-        ids = [lab_keys(index).node_id for index in up]
+        ids = [keys_of(node_name(index)).node_id for index in up]
         self._client = Client(point, self._laboratory.genesis, ids, self._memory.verify_vote)
         self._endpoint = Endpoint(CLIENT, client_id(), None, self._client_received)
         self._network.add(self._endpoint)
@@ -143,9 +140,9 @@ class VirtualRun:
         self._scheduler.clear()
 
     def _build(self, laboratory: Laboratory, index: int, loop: VirtualLoop) -> None:
-        endpoint = Endpoint(node_name(index), lab_keys(index).node_id, loop, _nobody)
+        endpoint = Endpoint(node_name(index), keys_of(node_name(index)).node_id, loop, _nobody)
         self._network.add(endpoint)
-        keys = lab_keys(index)
+        keys = keys_of(node_name(index))
 
         def build() -> None:
             node = LabNode(
@@ -182,20 +179,7 @@ class VirtualRun:
 
     def _result(self, began_ns: int) -> SynchronizeResult:
         times = self._client.times()
-        return SynchronizeResult(
-            point=self._point,
-            seconds_to_weak_quorum=seconds_since(began_ns, times.weak_quorum_ns),
-            seconds_to_quorum=seconds_since(began_ns, times.quorum_ns),
-            seconds_to_all=seconds_since(began_ns, times.all_executed_ns),
-            bound_seconds=bound(self._point),
-            phases=self._traffic.phases(),
-            messages_sent=self._traffic.frames,
-            bytes_sent=self._traffic.size_bytes,
-            most_sent_by_a_node_bytes=self._traffic.most_by_a_node,
-            blocks=times.blocks,
-            views=max(node.view for node in self._nodes),
-            cpu_seconds=None,
-        )
+        return result_of(self._point, began_ns, times, self._traffic, self._nodes, None)
 
 
 def measure_virtual(point: Point) -> SynchronizeResult:
@@ -208,28 +192,6 @@ def measure_virtual(point: Point) -> SynchronizeResult:
             run.close()
             del run
             gc.collect()  # a run is full of cycles, and its bodies are large: the next one needs the room
-
-
-def seconds_since(began_ns: int, moment_ns: int | None) -> float | None:
-    """Seconds from the client's first byte."""
-    return None if moment_ns is None else (moment_ns - began_ns) / NS_PER_S
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nodes of an experiment write no log, and the garbage collector runs seldom."""
-    before, threshold = structlog.get_config(), gc.get_threshold()
-    structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
-    gc.set_threshold(COLLECT_AFTER, 50, 50)
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-        gc.set_threshold(*threshold)
-
-
-def _drop(logger: object, name: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own signature
-    raise structlog.DropEvent
 
 
 def _nobody(sender: NodeId, channel: Channel, data: bytes) -> None:

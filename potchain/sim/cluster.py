@@ -8,26 +8,21 @@ that is not down for good; Byzantine nodes stay what they are until their own ti
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
-from hashlib import sha256
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
-import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from potchain.application.accounts import AccountsApplication
 from potchain.application.execution import Executor
 from potchain.application.interface import Application
 from potchain.consensus.interface import EngineFactory
-from potchain.crypto import SigningKey
 from potchain.genesis import Genesis, InitialBalance, Parameters
 from potchain.keyfiles import ValidatorKeys
+from potchain.logs import without_logs
 from potchain.primitives import NS_PER_S, uint256
 from potchain.sim.clients import ACCOUNT_BALANCE, SCRIPT_ACCOUNTS, Clients, Script, account_key, script_key
 from potchain.sim.disk import Disk, DiskCopy, FileDisk, MemoryDisk
+from potchain.sim.keys import repeatable_keys, repeatable_validator
 from potchain.sim.middleware import Attacker, Middleware
 from potchain.sim.network import Lose, Network
 from potchain.sim.node import SimNode
@@ -54,6 +49,7 @@ from potchain.sim.trace import Trace, TraceSink
 from potchain.sim.verification import VerificationMemory
 from potchain.sim.watching import Watchers
 
+KEY_SCOPE = "simulated"
 GENESIS_MS = 1_700_000_000_000
 WALL_START_MS = GENESIS_MS + 1_000
 PARAMETERS = {"checkpoint_interval": 8, "log_window": 16}
@@ -78,7 +74,7 @@ def run(
     has Byzantine nodes; `script` may submit transactions of its own; `lose` may lose chosen frames, at any time;
     `trace` is given every line."""
     cluster = Cluster(plan, engine, applications or _accounts, checkers, middleware, Trace(trace), lose)
-    with _captured_logs():
+    with without_logs():
         try:
             return cluster.run(script)
         finally:
@@ -350,27 +346,16 @@ def make_genesis(plan: Plan) -> Genesis:
         chain_id="simulated",
         timestamp_ms=GENESIS_MS,
         validators=tuple(
-            validator_keys(number).validator(f"v{number}", _secret("operator", number)[:20])
-            for number in range(plan.nodes)
+            repeatable_validator(KEY_SCOPE, str(number), f"v{number}") for number in range(plan.nodes)
         ),
         accounts=tuple(InitialBalance(address, uint256(ACCOUNT_BALANCE)) for address in accounts),
         parameters=parameters,
     )
 
 
-@cache
 def validator_keys(number: int) -> ValidatorKeys:
     """The same keys for the same node, in every run."""
-    node = Ed25519PrivateKey.from_private_bytes(_secret("node", number))
-    return ValidatorKeys(
-        node_secret=node.private_bytes_raw(),
-        node_public=node.public_key().public_bytes_raw(),
-        consensus=SigningKey(_secret("consensus", number)),
-    )
-
-
-def _secret(purpose: str, number: int) -> bytes:
-    return sha256(f"potchain simulated {purpose} {number}".encode()).digest()
+    return repeatable_keys(KEY_SCOPE, str(number))
 
 
 def _accounts() -> Sequence[Application]:
@@ -381,18 +366,3 @@ def _words(fault: Fault) -> str:
     fields = ((name, getattr(fault, name)) for name in fault.__struct_fields__ if name != "at_ns")
     values = ", ".join(f"{name}={value}" for name, value in fields)
     return f"{type(fault).__name__}({values})"
-
-
-@contextmanager
-def _captured_logs() -> Iterator[None]:
-    """Log lines of simulated nodes go nowhere: the trace says what they did."""
-    before = structlog.get_config()
-    structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
-def _drop(logger: object, name: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own signature
-    raise structlog.DropEvent

@@ -18,7 +18,7 @@ from potchain.driver.incoming import Incoming, VoteCheck
 from potchain.driver.verifier import RunCheck, SignatureChecks
 from potchain.errors import ExperimentError
 from potchain.experiment.lab.payload import OpaqueApplication
-from potchain.experiment.lab.settings import client_id, keys_of, make_genesis, node_name, pool_limits
+from potchain.experiment.lab.settings import client_id, make_genesis, node_name, pool_limits
 from potchain.experiment.lab.stores import MemoryJournal, MemoryLedger
 from potchain.experiment.point import Point
 from potchain.genesis import Genesis
@@ -150,11 +150,6 @@ class LabNode:
 
     def _certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
         self.driver.ledger_certified(certificates)
-
-
-def lab_keys(index: int) -> ValidatorKeys:
-    """A node's keys."""
-    return keys_of(node_name(index))
 
 
 def _no_dump(reason: str, data: bytes) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from potchain.crypto import SigningKey
 from potchain.experiment.lab.payload import client_key, payload_bytes
 from potchain.experiment.point import Point
 from potchain.genesis import Genesis, InitialBalance, Parameters
@@ -16,7 +11,9 @@ from potchain.keyfiles import ValidatorKeys
 from potchain.links import Conditions, LinkProfile, Phase, Rule
 from potchain.pool.interface import PoolLimits
 from potchain.primitives import NS_PER_MS, NS_PER_S, NodeId, uint256
+from potchain.sim.keys import repeatable_keys, repeatable_validator
 
+KEY_SCOPE = "experiment"
 GENESIS_MS = 1_767_225_600_000
 BALANCE = 10**18
 CLIENT = "client"
@@ -32,15 +29,9 @@ def node_name(index: int) -> str:
     return f"node{index}"
 
 
-@cache
 def keys_of(name: str) -> ValidatorKeys:
     """The same keys for the same name in every run."""
-    node = Ed25519PrivateKey.from_private_bytes(_secret("node", name))
-    return ValidatorKeys(
-        node_secret=node.private_bytes_raw(),
-        node_public=node.public_key().public_bytes_raw(),
-        consensus=SigningKey(_secret("consensus", name)),
-    )
+    return repeatable_keys(KEY_SCOPE, name)
 
 
 def client_id() -> NodeId:
@@ -56,8 +47,7 @@ def make_genesis(points: Sequence[Point]) -> Genesis:
         chain_id="experiment",
         timestamp_ms=GENESIS_MS,
         validators=tuple(
-            keys_of(node_name(index)).validator(node_name(index), _secret("operator", node_name(index))[:20])
-            for index in range(points[0].nodes)
+            repeatable_validator(KEY_SCOPE, name, name) for name in map(node_name, range(points[0].nodes))
         ),
         accounts=tuple(InitialBalance(address, uint256(BALANCE)) for address in accounts),
         parameters=Parameters(
@@ -140,6 +130,3 @@ def _seconds(point: Point, bits: int) -> float:
     rate = point.bandwidth_mbps * point.megabit
     return bits / rate if rate else 0.0
 
-
-def _secret(purpose: str, name: str) -> bytes:
-    return sha256(f"potchain experiment {purpose} {name}".encode()).digest()
