@@ -196,6 +196,7 @@ def make_replica(
         executor=executor,
         state=started.state,
         pool=TransactionPool(config.pool),
+        dissemination=config.dissemination,
         boot=msgspec.structs.replace(started.replica, boot_id=boot_id),
     )
 

@@ -38,6 +38,7 @@ from potchain.consensus.learning import LearnerTarget
 from potchain.consensus.quorum import Quorum
 from potchain.consensus.signer import GuardEntry, Signer
 from potchain.crypto import parse_public_key, verify_vote
+from potchain.dissemination import DisseminationOptions
 from potchain.genesis import Epoch
 from potchain.pool import PoolLimits, TransactionPool
 from potchain.primitives import NS_PER_MS, Digest, NodeId, uint, uint256
@@ -187,6 +188,7 @@ class Cluster:
         self,
         nodes: int = 4,
         limits: PoolLimits | None = None,
+        dissemination: DisseminationOptions = DisseminationOptions(),
         outsiders: int = 0,
         applications: Sequence[Application] = (AccountsApplication(),),
         **parameters: int,
@@ -207,6 +209,7 @@ class Cluster:
         self.sent: list[tuple[int, int, wire.Frame]] = []
         self.signed: dict[tuple[bytes, int, int, int, str], bytes] = {}
         self._limits = limits or PoolLimits()
+        self._dissemination = dissemination
         self._timers: list[tuple[int, int, int, int, TimerFired]] = []
         self._order = itertools.count()
         self._tickets = itertools.count(1)
@@ -496,6 +499,7 @@ class Cluster:
             executor=executor,
             state=state,
             pool=TransactionPool(self._limits),
+            dissemination=self._dissemination,
             boot=ReplicaBoot(
                 tip=tip,
                 tip_hash=block_hash(tip),

@@ -47,7 +47,7 @@ PROBLEMS: dict[str, ProblemKind] = {
         ProblemKind("unknown_kind", 400, "Unknown kind", "No such transaction kind; `/v1/chain` lists them."),
         ProblemKind("too_many_transactions", 400, "Too many transactions", "More in an array than `/v1/chain` allows."),
         ProblemKind("bad_request", 400, "Bad request", "HTTP that the server cannot read."),
-        ProblemKind("unauthorized", 401, "Token needed", "Reads from another machine need the node's bearer token."),
+        ProblemKind("unauthorized", 401, "Token needed", "Reads from elsewhere, and changes, need the node's token."),
         ProblemKind("links_locked", 403, "Conditions locked", "`links.control` of the node is false."),
         ProblemKind("not_found", 404, "Not found", "No such route, block, transaction or proof here."),
         ProblemKind("method_not_allowed", 405, "Method not allowed", "The route has other methods; see `Allow`."),

@@ -31,6 +31,7 @@ from potchain.config.sections import (
     PluginsSection,
     TransportSection,
 )
+from potchain.dissemination import DisseminationOptions
 from potchain.errors import ConfigError
 from potchain.links import decode_spec
 from potchain.pool.interface import PoolLimits
@@ -62,6 +63,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[PeerSection, ...]
     api: ApiSection
     pool: PoolLimits
+    dissemination: DisseminationOptions
     log: LogSection
     application: ApplicationSection
     plugins: PluginsSection

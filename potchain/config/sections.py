@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from potchain.dissemination import DisseminationOptions
 from potchain.links import LinkSpec
 from potchain.pool.interface import PoolLimits
 
@@ -155,6 +156,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "links": LinksSection,
     "api": ApiSection,
     "pool": PoolLimits,
+    "dissemination": DisseminationOptions,
     "log": LogSection,
     "application": ApplicationSection,
     "plugins": PluginsSection,

@@ -19,11 +19,13 @@ from potchain.dissemination.bundle import (
     signer_of,
     split,
 )
+from potchain.dissemination.options import DisseminationOptions
 from potchain.dissemination.tree import children, pieces
 
 __all__ = [
     "BUNDLE_BYTES_MAX",
     "BundleHead",
+    "DisseminationOptions",
     "Reassembled",
     "SHARES_MAX",
     "Share",

@@ -95,7 +95,7 @@ class ShortIds:
 
     def shortened(self, frame: wire.Frame) -> wire.Frame:
         """A frame for everyone, shortened if it can be and the node's configuration says so."""
-        if not self._replica.pool.limits.short_ids or not isinstance(frame, ConsensusMessage):
+        if not self._replica.dissemination.short_ids or not isinstance(frame, ConsensusMessage):
             return frame
         proposal = self._replica.desk.pinned(Digest(frame.digest))
         if proposal is None or len(frame.body) < SHORTENED_BODY_BYTES_MIN:
@@ -161,7 +161,7 @@ class ShortIds:
         self._send(pending.peer, wire.FetchWhole(pending.frame.message.signature))
 
     async def _wait(self, pending: Pending) -> None:
-        await asyncio.sleep(self._replica.pool.limits.body_grace_ms / 1_000)
+        await asyncio.sleep(self._replica.dissemination.body_grace_ms / 1_000)
         if self._pending.pop(pending.key, None) is not None:
             self._ask(pending)
 

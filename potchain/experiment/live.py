@@ -13,8 +13,6 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from potchain.crypto import verify_vote
 from potchain.driver import verify_worker
 from potchain.driver.clock import SystemClock
@@ -26,6 +24,7 @@ from potchain.experiment.lab.node import LabNode, open_laboratory
 from potchain.experiment.lab.settings import (
     CLIENT,
     client_id,
+    dissemination_options,
     keys_of,
     node_name,
     pool_limits,
@@ -46,8 +45,6 @@ MEETING_MOST_S = 180
 """Nodes that have not met by then never will."""
 MEASUREMENTS_MAX = 64
 """On one network; each has an account of its own."""
-ROOM = ("count_max", "bytes_max", "per_sender_max", "nonce_gap_max", "pinned_bytes_max", "body_grace_ms")
-"""Limits of the pool of which more does no harm."""
 POLL_S = 0.02
 LOOPBACK = "127.0.0.1"
 TCP_TABLE = {
@@ -140,13 +137,9 @@ class LiveNetwork:
 
     def _has_room(self, point: Point) -> bool:
         here, needed = pool_limits([self._first]), pool_limits([point])
-        return needed == msgspec.structs.replace(
-            here,
-            **{
-                name: getattr(needed, name)
-                for name in ROOM
-                if getattr(needed, name) <= getattr(here, name)
-            },
+        patience = dissemination_options([self._first]).body_grace_ms
+        return patience >= dissemination_options([point]).body_grace_ms and all(
+            getattr(needed, name) <= getattr(here, name) for name in here.__struct_fields__
         )
 
     def _make(self, name: str, events: TransportEvents) -> Transport:

@@ -35,9 +35,6 @@ class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time in the pool; 0 for no limit."""
     ageing_doubling_s: Positive = 10
     """Seconds of readiness that count as much as a doubled fee; at least 1."""
-    body_grace_ms: NotNegative = 100
-    """How long a proposal waits for bodies that are on their way, or in their signature check, before it asks for
-    them. On slow links more than the time that bodies need."""
     dropped_remembered_max: NotNegative = 10_000
     """Dropped ids whose code and reason are kept for the API; the oldest are forgotten first."""
     proposals_max: Positive = 1_024
@@ -48,16 +45,6 @@ class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
     batch: with less, the window could fill before a checkpoint becomes stable, and the node could not vote."""
     forgotten_max: Positive = 200_000
     """Ids that wait for `drain_forgotten`; the oldest are lost beyond that, so their bodies stay in the log longer."""
-    dissemination: Literal["gossip", "tree"] = "gossip"
-    """How this node spreads what its clients give it: "gossip", itself to every validator, or "tree", to a few of them
-    that pass it on. Nodes need not agree. Erasure-coded shares are taken from clients whatever this says."""
-    short_ids: bool = False
-    """Whether this node's proposals name each transaction by 8 bytes instead of 34. Others find them in their pools, or
-    ask for the whole proposal, which costs a round trip: for links whose bandwidth is scarce. Nodes need not agree."""
-    compress: bool = False
-    """Whether this node compresses large frames (zstd) where that saves a tenth or more. Nodes need not agree."""
-    tree_fanout: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    """Validators to which a node passes on what comes down a tree; it uploads so many times the payload at most."""
 
 
 class Admission(msgspec.Struct, frozen=True):

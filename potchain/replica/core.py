@@ -17,6 +17,7 @@ from potchain.application.state import AuthenticatedState
 from potchain.blocks import BLOCK_VOTE, BlockCertificate, BlockHeader, proposal_digest
 from potchain.consensus import interface as consensus
 from potchain.consensus.signer import Signer
+from potchain.dissemination import DisseminationOptions
 from potchain.genesis import Epoch, Genesis
 from potchain.pool import TransactionPool
 from potchain.primitives import Digest, NodeId
@@ -47,10 +48,12 @@ class Replica:
         state: AuthenticatedState,
         pool: TransactionPool,
         boot: ReplicaBoot,
+        dissemination: DisseminationOptions = DisseminationOptions(),
     ) -> None:
         self.genesis = genesis
         self.me = me
         self.pool = pool
+        self.dissemination = dissemination
         self._boot = boot
         self._now = actions.Now(0, 0)
         self._rooms = rooms = Rooms(
@@ -62,6 +65,7 @@ class Replica:
             executor=executor,
             state=state,
             pool=pool,
+            dissemination=dissemination,
             boot=boot,
             own_message=self._own_message,
             on_decision=self._on_decision,

@@ -27,7 +27,7 @@ FORWARD_MAX = 200
 FORWARD_BYTES_MAX = 256 * 1024
 """Bound on their canonical bytes: on a slow link what is forwarded again and again would be all that passes."""
 FETCH_RETRY_NS = 500 * NS_PER_MS
-"""Then ask another holder after this long, or after the pool's grace for bodies if that is longer."""
+"""Then ask another holder after this long, or after the grace for bodies if that is longer."""
 
 
 class PendingCheck(msgspec.Struct):
@@ -53,13 +53,14 @@ class ProposalDesk:
         pool: TransactionPool,
         outbox: Outbox,
         neglect: NeglectJudge,
+        body_grace_ms: int,
         answer: Callable[[ProposalBuilt | ProposalChecked], None],
     ) -> None:
         self._me = me
         self._genesis_hash = genesis_hash
         self._epochs = epochs
         self._pool = pool
-        self._grace_ns = pool.limits.body_grace_ms * NS_PER_MS
+        self._grace_ns = body_grace_ms * NS_PER_MS
         self._outbox = outbox
         self._neglect = neglect
         self._answer = answer

@@ -23,13 +23,13 @@ class Relaying:
     def __init__(self, rooms: Rooms) -> None:
         self._me = rooms.me
         self._epochs = rooms.epochs
-        self._limits = rooms.pool.limits
+        self._options = rooms.dissemination
 
     def from_client(self, transactions: Sequence[Transaction]) -> Iterator[Transmit]:
         """Spread what a client of this node gave it, in the configured way."""
         raws = tuple(transaction.raw for transaction in transactions)
         place = self._epochs.place_of(self._me)
-        if self._limits.dissemination == "gossip" or place is None:
+        if self._options.spread == "gossip" or place is None:
             for at in range(0, len(raws), wire.GOSSIP_TRANSACTIONS_MAX):
                 yield Transmit(None, wire.Gossip(raws[at : at + wire.GOSSIP_TRANSACTIONS_MAX]))
             return
@@ -45,5 +45,5 @@ class Relaying:
 
     def _to_children(self, root: int, place: int, raws: tuple[bytes, ...]) -> Iterator[Transmit]:
         members: tuple[NodeId, ...] = self._epochs.current.ids
-        for child in children(len(members), self._limits.tree_fanout, root, place):
+        for child in children(len(members), self._options.tree_fanout, root, place):
             yield Transmit(members[child], wire.Relay(root, raws))

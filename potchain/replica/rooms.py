@@ -12,6 +12,7 @@ from potchain.application.state import AuthenticatedState
 from potchain.blocks import BLOCK_VOTE
 from potchain.consensus.interface import ConsensusMessage, Decision
 from potchain.consensus.signer import Signer
+from potchain.dissemination import DisseminationOptions
 from potchain.genesis import Epoch, Genesis
 from potchain.pool import TransactionPool
 from potchain.primitives import NodeId
@@ -46,6 +47,7 @@ class Rooms:
         executor: Executor,
         state: AuthenticatedState,
         pool: TransactionPool,
+        dissemination: DisseminationOptions,
         boot: ReplicaBoot,
         own_message: Callable[[ConsensusMessage], None],
         on_decision: Callable[[Decision], None],
@@ -56,6 +58,7 @@ class Rooms:
         """The callables: an own message is durable, a sequence decided, a checkpoint stable; the rest: `Returning`."""
         self.me = me
         self.pool = pool
+        self.dissemination = dissemination
         self.epochs = epochs = KnownEpochs((*boot.earlier_epochs, epoch))
         self.outbox = outbox = Outbox()
         self.timers = Timers(outbox)
@@ -89,6 +92,7 @@ class Rooms:
             pool=pool,
             outbox=outbox,
             neglect=self.neglect,
+            body_grace_ms=dissemination.body_grace_ms,
             answer=self.host.answer,
         )
         self.chain = Chain(

@@ -31,6 +31,7 @@ from potchain.config.sections import (
     TransportSection,
 )
 from potchain.consensus.interface import ConsensusMessage, EngineFactory
+from potchain.dissemination import DisseminationOptions
 from potchain.driver import Driver
 from potchain.driver.bookkeeper import Bookkeeping
 from potchain.driver.clock import Clock
@@ -263,6 +264,7 @@ def make_config(name: str) -> NodeConfig:
         peers=(),
         api=ApiSection(),
         pool=PoolLimits(),
+        dissemination=DisseminationOptions(),
         log=LogSection(),
         application=ApplicationSection(),
         plugins=PluginsSection(),

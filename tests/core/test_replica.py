@@ -7,7 +7,7 @@ from replica_cluster import RICH, Cluster, Node, frames_of, is_vote
 
 from potchain.blocks import BLOCK_VOTE, Proposal, build_proposal, proposal_digest
 from potchain.consensus.interface import ConsensusMessage
-from potchain.pool.interface import PoolLimits
+from potchain.dissemination import DisseminationOptions
 from potchain.primitives import NS_PER_MS
 from potchain.replica import wire
 from potchain.replica.actions import Blame, FrameReceived, Notice, Persist
@@ -179,7 +179,7 @@ def test_a_backup_that_gossip_did_not_reach_fetches_the_bodies_and_votes() -> No
     cluster.submit(0, cluster.transfer("alice", 0), cluster.transfer("carol", 0))
     cluster.settle()
     assert cluster.nodes[BACKUP].replica.tip.height == 0
-    cluster.advance(PoolLimits().body_grace_ms)
+    cluster.advance(DisseminationOptions().body_grace_ms)
     assert [len(frame.ids) for frame in frames_of(cluster, [wire.FetchBodies]) if hasattr(frame, "ids")] == [2]
     assert any(is_vote(frame, "prepare") for frame in frames_of(cluster, [ConsensusMessage], BACKUP))
     cluster.assert_agreement(1)
@@ -198,7 +198,7 @@ def test_bodies_are_asked_of_the_next_holder_when_the_first_does_not_answer() ->
     cluster.passes = passes
     cluster.submit(primary, cluster.transfer("alice", 0))
     cluster.settle()
-    cluster.advance(PoolLimits().body_grace_ms)
+    cluster.advance(DisseminationOptions().body_grace_ms)
     assert cluster.nodes[BACKUP].replica.tip.height == 0
     cluster.advance(550)
     targets = [to for sender, to, frame in cluster.sent if isinstance(frame, wire.FetchBodies) and sender == BACKUP]

@@ -4,14 +4,14 @@ import pytest
 from replica_cluster import frames_of
 from sharing_cluster import SharingCluster
 
-from potchain.pool import PoolLimits
+from potchain.dissemination import DisseminationOptions
 from potchain.replica import wire
 
 FANOUT = 3
 
 
 def tree_cluster(nodes: int) -> SharingCluster:
-    return SharingCluster(nodes=nodes, limits=PoolLimits(dissemination="tree", tree_fanout=FANOUT))
+    return SharingCluster(nodes=nodes, dissemination=DisseminationOptions(spread="tree", tree_fanout=FANOUT))
 
 
 @pytest.mark.parametrize("at", [0, 4, 9])

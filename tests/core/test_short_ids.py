@@ -10,9 +10,9 @@ from core_network import START_MS
 from replica_cluster import Cluster, frames_of
 
 from potchain.consensus.interface import ConsensusMessage
+from potchain.dissemination import DisseminationOptions
 from potchain.driver import short_ids
 from potchain.driver.short_ids import ShortIds
-from potchain.pool import PoolLimits
 from potchain.primitives import NodeId
 from potchain.replica import wire
 from potchain.replica.actions import Now
@@ -60,7 +60,7 @@ class Scene:
     """A primary that has proposed, a backup whose pool has the transactions, and one whose pool has none."""
 
     def __init__(self) -> None:
-        self.cluster = cluster = Cluster(limits=PoolLimits(short_ids=True, body_grace_ms=0))
+        self.cluster = cluster = Cluster(dissemination=DisseminationOptions(short_ids=True, body_grace_ms=0))
         cluster.settle()
         primary, backup, empty = (
             cluster.index[cluster.epoch.ids[(cluster.epoch.ids.index(cluster.epoch.primary(0)) + each) % 4]]
@@ -168,8 +168,8 @@ def test_what_carries_no_proposal_that_is_held_here_goes_as_it_is() -> None:
 
 def test_nothing_is_shortened_unless_it_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
-    pool = scene.cluster.nodes[scene.cluster.primary].replica.pool
-    monkeypatch.setattr(pool, "limits", PoolLimits())
+    replica = scene.cluster.nodes[scene.cluster.primary].replica
+    monkeypatch.setattr(replica, "dissemination", DisseminationOptions())
     assert scene.primary.short_ids.shortened(scene.message) is scene.message
 
 

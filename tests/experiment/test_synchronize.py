@@ -87,6 +87,14 @@ def test_stripes_and_shares_spare_the_entry_node() -> None:
     assert sent["coded"] * 3 < sent["plain"]
 
 
+def test_a_tree_spares_the_entry_node_and_costs_levels() -> None:
+    plain, tree = (
+        synchronize_point(changed(nodes=16, dissemination=each, transactions=300)) for each in ("plain", "tree")
+    )
+    assert tree.most_sent_by_a_node_bytes * 3 < plain.most_sent_by_a_node_bytes, "4 copies instead of 15"
+    assert finished(tree) > finished(plain)
+
+
 def test_the_shared_model_makes_one_uplink_of_a_nodes_links() -> None:
     per_link = finished(synchronize_point(SEED))
     shared = finished(synchronize_point(changed(bandwidth_model="shared")))

@@ -13,7 +13,7 @@ from potchain.dissemination import needed_shares, pieces, shares_of, split
 from potchain.experiment.arrivals.network import PRIMARY
 from potchain.experiment.arrivals.traffic import Body, Relay, Submission, Traffic, Unit, on_link
 from potchain.experiment.lab.payload import Opaque, bundles, client_key, frames, make_bodies
-from potchain.experiment.lab.settings import pool_limits
+from potchain.experiment.lab.settings import dissemination_options
 from potchain.experiment.point import Point
 from potchain.primitives import Digest
 from potchain.replica import wire
@@ -29,7 +29,7 @@ SIGNATURE_LEAST = 64
 def plan(point: Point) -> Traffic:
     """What travels for a point."""
     transactions = tuple(map(_transaction, make_bodies(point, 0)))
-    limits = pool_limits((point,))
+    options = dissemination_options((point,))
     up = point.nodes - point.crashed
     match point.dissemination:
         case "coded":
@@ -39,10 +39,10 @@ def plan(point: Point) -> Traffic:
         case "multicast":
             traffic = _whole(frames(point, transactions), tuple(range(up)), "none")
         case "tree":
-            traffic = _tree(point, transactions, limits.tree_fanout)
+            traffic = _tree(point, transactions, options.tree_fanout)
         case _:
             traffic = _whole(frames(point, transactions), (PRIMARY,), "all")
-    return msgspec.structs.replace(traffic, short_ids=limits.short_ids)
+    return msgspec.structs.replace(traffic, short_ids=options.short_ids)
 
 
 def _transaction(body: TransactionBody) -> Transaction:
@@ -104,7 +104,7 @@ def _tree(point: Point, transactions: Sequence[Transaction], fan_out: int) -> Tr
         bodies=tuple(bodies),
         units=tuple(units),
         relay="tree",
-        fan_out=pool_limits([point]).tree_fanout,
+        fan_out=dissemination_options([point]).tree_fanout,
     )
 
 

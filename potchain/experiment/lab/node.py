@@ -18,7 +18,7 @@ from potchain.driver.incoming import Incoming, VoteCheck
 from potchain.driver.verifier import RunCheck, SignatureChecks
 from potchain.errors import ExperimentError
 from potchain.experiment.lab.payload import OpaqueApplication
-from potchain.experiment.lab.settings import client_id, make_genesis, node_name, pool_limits
+from potchain.experiment.lab.settings import client_id, dissemination_options, make_genesis, node_name, pool_limits
 from potchain.experiment.lab.stores import MemoryJournal, MemoryLedger
 from potchain.experiment.point import Point
 from potchain.genesis import Genesis
@@ -93,6 +93,7 @@ class LabNode:
             executor=executor,
             state=state,
             pool=TransactionPool(pool_limits(laboratory.points)),
+            dissemination=dissemination_options(laboratory.points),
             boot=ReplicaBoot(
                 tip=header,
                 tip_hash=block_hash(header),

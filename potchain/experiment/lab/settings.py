@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from potchain.dissemination import DisseminationOptions
 from potchain.experiment.lab.payload import client_key, payload_bytes
 from potchain.experiment.point import Point
 from potchain.genesis import Genesis, InitialBalance, Parameters
@@ -72,7 +73,7 @@ def round_ms(point: Point) -> float:
 
 
 def pool_limits(points: Sequence[Point]) -> PoolLimits:
-    """Room for all of it, in whatever order it comes; patience for bodies that are on their way."""
+    """Room for all of it, in whatever order it comes."""
     count = max(point.transactions for point in points)
     size = max(_all_bytes(point) for point in points)
     return PoolLimits(
@@ -81,6 +82,13 @@ def pool_limits(points: Sequence[Point]) -> PoolLimits:
         per_sender_max=max(1_024, POOL_ROOM * count),
         nonce_gap_max=max(16, count),
         pinned_bytes_max=max(128 * 4_194_304, POOL_ROOM * size),
+    )
+
+
+def dissemination_options(points: Sequence[Point]) -> DisseminationOptions:
+    """What saves bytes, and patience for bodies that are on their way. The points agree in whether it is a tree."""
+    return DisseminationOptions(
+        spread="tree" if points[0].dissemination == "tree" else "gossip",
         short_ids=True,
         compress=True,
         body_grace_ms=max(_grace_ms(point) for point in points),
