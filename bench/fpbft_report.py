@@ -25,6 +25,7 @@ TABLES = ("plain", "multicast", "striped", "coded")
 SWEEPS = (("growth", "time-nodes"), ("faults", "faults"), ("demo-shared", ""))
 """With the picture that the page shows."""
 PICTURE_OF = "plain"
+"""The one table with plots; the page shows all cells of the others."""
 
 
 def potchain(*arguments: str) -> None:
@@ -54,8 +55,8 @@ def publish(folder: Path) -> None:
         write_results(RESULTS / f"fpbft-{name}.parquet", outcomes)
         command = f"potchain experiment sweep bench/sweeps/{name}.toml --out {name}"
         page, pictures = report(outcomes, origin.title, command, origin.sweep_text)
-        (STATIC / f"{name}.html").write_text(page, encoding="utf-8")
         if picture:
+            (STATIC / f"{name}.html").write_text(page, encoding="utf-8")
             (STATIC / f"{name}.svg").write_text(pictures[picture], encoding="utf-8")
 
 
@@ -65,8 +66,8 @@ def publish_table(folder: Path, name: str) -> None:
     document = {"cells": msgspec.to_builtins(comparisons(outcomes)), "points": len(outcomes)}
     (RESULTS / f"table-virtual-{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     page, pictures = report(outcomes, origin.title, origin.command, origin.sweep_text)
-    (STATIC / f"table-{name}.html").write_text(page, encoding="utf-8")
     if name == PICTURE_OF:
+        (STATIC / f"table-{name}.html").write_text(page, encoding="utf-8")
         for picture, text in pictures.items():
             (STATIC / f"{picture}.svg").write_text(text, encoding="utf-8")
 

@@ -159,3 +159,35 @@ async def eventually(condition: Callable[[], bool]) -> None:
 def with_options(**changes: int) -> TcpOptions:
     """FAST with changes."""
     return msgspec.structs.replace(FAST, **changes)
+
+
+async def pair(links: LinkProfile = OFF, **changes: int) -> tuple[Node, Node]:
+    """Two nodes, connected, both with these conditions; node 1 dials."""
+    options = with_options(**changes)
+    first = Node(0, [0, 0], options=options, links=links)
+    await first.transport.start()
+    second = Node(1, [first.transport.listen_port, 0], options=options, links=links)
+    await second.transport.start()
+    await first.connected_to(1)
+    await second.connected_to(0)
+    return first, second
+
+
+async def closed(*nodes: Node) -> None:
+    """Close transports; nothing of theirs is left."""
+    await asyncio.gather(*(node.transport.close() for node in nodes))
+    assert not any(node.transport.sessions for node in nodes)
+
+
+SMALL_QUEUES = {"votes_queue_bytes": 1_000, "bulk_queue_bytes": 50_000}
+
+
+async def assert_full_queues_drop_and_count(first: Node, second: Node) -> None:
+    """With `SMALL_QUEUES`: what finds no room is dropped and counted, whatever the links are like."""
+    assert [first.send(1, bytes(100)) for _ in range(20)] == [True] * 9 + [False] * 11
+    assert not first.send(1, bytes(60_000), Channel.BULK)
+    assert not first.send(5, b"nobody")
+    assert first.transport.peers()[0].frames_dropped == 12
+    assert first.transport.peers()[0].queued_bytes == 9 * 108
+    await second.until(lambda: len(second.got(0)) == 9)
+    assert first.send(1, b"room again")

@@ -185,3 +185,14 @@ def test_only_a_client_submits_and_no_frame_is_endless(desk: Desk) -> None:
         "a submission by a peer that is no client of this node",
         f"{wire.GOSSIP_TRANSACTIONS_MAX + 1} transactions in one frame",
     ]
+
+
+def test_who_has_no_place_among_a_bundles_shares_decodes_it_and_forwards_none(desk: Desk) -> None:
+    """A bundle was coded for fewer members than the epoch has that began meanwhile."""
+    transfer = desk.cluster.transfer("alice", 0)
+    shares = cut(desk, [transfer])
+    head, signature = shares[0].head, shares[0].signature
+    blocks = tuple((share.index, share.block) for share in shares[:NEEDED])
+    bundle = bundle_digest(desk.cluster.genesis.hash, head)
+    found = asyncio.run(desk.incoming.bundle(DecodeBundle(bundle, head, signature, blocks, NODES)))
+    assert found == ((transfer.raw,), None, "")

@@ -43,13 +43,14 @@ def seconds(result: SynchronizeResult) -> tuple[float, float, float]:
         changed(SLOW, nodes=4, distribution="constant"),
         changed(SLOW, transactions=10_000, bandwidth_mbps=30),
         changed(SLOW, dissemination="multicast"),
+        changed(SLOW, dissemination="tree", nodes=13),
         changed(SLOW, dissemination="striped", distribution="constant"),
         changed(SLOW, dissemination="coded", transactions=500),
         changed(SLOW, dissemination="coded", crashed=3),
         changed(SLOW, payload="transfers", bandwidth_mbps=1),
         changed(SLOW, nodes=1),
     ],
-    ids=["plain", "constant", "fast", "multicast", "striped", "coded", "crashed", "transfers", "alone"],
+    ids=["plain", "constant", "fast", "multicast", "tree", "striped", "coded", "crashed", "transfers", "alone"],
 )
 def test_on_links_of_their_own_every_seed_agrees_with_virtual(point: Point) -> None:
     for seed in range(2):

@@ -6,7 +6,21 @@ import asyncio
 import os
 
 import pytest
-from tcp_network import GENESIS_HASH, HOST, LOOPS, Node, eventually, node_key_of, run, secret_of, with_options
+from tcp_network import (
+    GENESIS_HASH,
+    HOST,
+    LOOPS,
+    SMALL_QUEUES,
+    Node,
+    assert_full_queues_drop_and_count,
+    closed,
+    eventually,
+    node_key_of,
+    pair,
+    run,
+    secret_of,
+    with_options,
+)
 
 from potchain import ANY, OFF, Channel, Conditions, LinkProfile, Phase, Rule
 from potchain_tcp.framing import FrameDecoder, Hello, hello_piece
@@ -18,23 +32,6 @@ MS = 1_000_000
 def profile_of(*rules: Rule, seed: int = 3, down_bits_per_s: int = 0, **conditions: object) -> LinkProfile:
     every = Rule(conditions=Conditions(**conditions))  # type: ignore[arg-type]
     return LinkProfile(seed=seed, phases=(Phase(rules=(every, *rules), down_bits_per_s=down_bits_per_s),)).checked()
-
-
-async def pair(links: LinkProfile, **changes: int) -> tuple[Node, Node]:
-    """Two nodes, connected, both with these conditions; node 1 dials."""
-    options = with_options(**changes)
-    first = Node(0, [0, 0], options=options, links=links)
-    await first.transport.start()
-    second = Node(1, [first.transport.listen_port, 0], options=options, links=links)
-    await second.transport.start()
-    await first.connected_to(1)
-    await second.connected_to(0)
-    return first, second
-
-
-async def closed(*nodes: Node) -> None:
-    await asyncio.gather(*(node.transport.close() for node in nodes))
-    assert not any(node.transport.sessions for node in nodes)
 
 
 async def bytes_said(links: LinkProfile) -> bytes:
@@ -119,16 +116,8 @@ def test_votes_overtake_bulk_on_a_slow_link(loop: str) -> None:
 
 def test_full_queues_drop_and_count() -> None:
     async def scenario() -> None:
-        first, second = await pair(
-            profile_of(bandwidth_bits_per_s=100_000), votes_queue_bytes=1_000, bulk_queue_bytes=50_000
-        )
-        assert [first.send(1, bytes(100)) for _ in range(20)] == [True] * 9 + [False] * 11
-        assert not first.send(1, bytes(60_000), Channel.BULK)
-        assert not first.send(5, b"nobody")
-        assert first.transport.peers()[0].frames_dropped == 12
-        assert first.transport.peers()[0].queued_bytes == 9 * 108
-        await second.until(lambda: len(second.got(0)) == 9)
-        assert first.send(1, b"room again")
+        first, second = await pair(profile_of(bandwidth_bits_per_s=100_000), **SMALL_QUEUES)
+        await assert_full_queues_drop_and_count(first, second)
         await closed(first, second)
 
     run(scenario())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import msgspec
 import pytest
-from tcp_network import HOST, LOOPS, Node, free_port, node_id_of, node_key_of, run
+from tcp_network import HOST, LOOPS, Node, closed, free_port, node_id_of, node_key_of, run
 
 from potchain import Peer, TransportError
 
@@ -19,10 +18,6 @@ def peer(index: int, port: int = 0) -> Peer:
 async def started(*nodes: Node) -> None:
     for node in nodes:
         await node.transport.start()
-
-
-async def closed(*nodes: Node) -> None:
-    await asyncio.gather(*(node.transport.close() for node in nodes))
 
 
 def told(node: Node, other: int) -> list[str]:

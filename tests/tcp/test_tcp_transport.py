@@ -15,11 +15,15 @@ from tcp_network import (
     GENESIS_HASH,
     HOST,
     LOOPS,
+    SMALL_QUEUES,
     Node,
+    assert_full_queues_drop_and_count,
+    closed,
     eventually,
     free_port,
     node_id_of,
     node_key_of,
+    pair,
     run,
     secret_of,
     with_options,
@@ -31,23 +35,6 @@ from potchain_tcp.framing import HEADER, PING_PIECE, READY_PIECE, FrameDecoder, 
 from potchain_tcp.tls import NodeIdentity
 
 GREETING = hello_piece(Hello(1, 1, GENESIS_HASH, b"raw peer's boot."))
-
-
-async def pair(**changes: int) -> tuple[Node, Node]:
-    """Two nodes, connected; node 1 dials."""
-    options = with_options(**changes)
-    first = Node(0, [0, 0], options=options)
-    await first.transport.start()
-    second = Node(1, [first.transport.listen_port, 0], options=options)
-    await second.transport.start()
-    await first.connected_to(1)
-    await second.connected_to(0)
-    return first, second
-
-
-async def closed(*nodes: Node) -> None:
-    await asyncio.gather(*(node.transport.close() for node in nodes))
-    assert not any(node.transport.sessions for node in nodes)
 
 
 class RawPeer:
@@ -490,15 +477,8 @@ def test_who_never_greets_is_closed() -> None:
 
 def test_full_queues_drop_and_count() -> None:
     async def scenario() -> None:
-        first, second = await pair(votes_queue_bytes=1_000, bulk_queue_bytes=50_000)
-        accepted = [first.send(1, bytes(100)) for _ in range(20)]
-        assert accepted == [True] * 9 + [False] * 11
-        assert not first.send(1, bytes(60_000), Channel.BULK)
-        assert not first.send(5, b"nobody")
-        assert first.transport.peers()[0].frames_dropped == 12
-        assert first.transport.peers()[0].queued_bytes == 9 * 108
-        await second.until(lambda: len(second.got(0)) == 9)
-        assert first.send(1, b"room again")
+        first, second = await pair(**SMALL_QUEUES)
+        await assert_full_queues_drop_and_count(first, second)
         await closed(first, second)
 
     run(scenario())
