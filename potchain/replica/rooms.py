@@ -56,9 +56,7 @@ class Rooms:
         standing_changed: Callable[[], None],
     ) -> None:
         """The callables: an own message is durable, a sequence decided, a checkpoint stable; the rest: `Returning`."""
-        self.me = me
-        self.pool = pool
-        self.dissemination = dissemination
+        self.me, self.pool, self.dissemination = me, pool, dissemination
         self.epochs = epochs = KnownEpochs((*boot.earlier_epochs, epoch))
         self.outbox = outbox = Outbox()
         self.timers = Timers(outbox)
