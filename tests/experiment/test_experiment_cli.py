@@ -185,8 +185,13 @@ def test_the_table_has_every_cell_of_the_go_demo(
     ],
 )
 def test_what_cannot_be_run_is_said_in_one_line(
-    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("potchain.experiment.dask_cluster.CONNECT_S", 0.5)
     assert cli.main(["experiment", *arguments]) == code
     captured = capsys.readouterr()
     assert captured.out == ""

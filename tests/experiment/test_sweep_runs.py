@@ -196,7 +196,8 @@ if __name__ == "__main__":
         assert run.wait(timeout=60) == 0
 
 
-def test_a_scheduler_that_does_not_answer_is_one_error() -> None:
+def test_a_scheduler_that_does_not_answer_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("potchain.experiment.dask_cluster.CONNECT_S", 0.5)
     with pytest.raises(SchedulerUnreachable, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         open_scheduler("tcp://127.0.0.1:9")
     with pytest.raises(ExperimentError, match="write tcp://HOST:PORT"):
