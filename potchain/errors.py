@@ -15,6 +15,7 @@
     ├── LinkError                  network conditions that make no sense
     ├── ExperimentError            an experiment that cannot be run as asked
     │   └── SchedulerUnreachable   no Dask scheduler at the address
+    ├── SettlementError            Layer 2, or what this node needs for it; carries a stable `code`
     ├── LedgerError                the database of this node
     │   └── LedgerCorrupt          stored bytes that contradict each other; carries the height
     └── ClientError                an HTTP call to a node failed; carries status and code
@@ -105,6 +106,15 @@ class ExperimentError(PotchainError):
 
 class SchedulerUnreachable(ExperimentError):
     """No Dask scheduler answers at the address, or it has gone away."""
+
+
+class SettlementError(PotchainError):
+    """Layer 2 cannot be used as asked. `code` is stable: a key of `potchain.settlement.interface.FAULTS`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")
 
 
 class LedgerError(PotchainError):
