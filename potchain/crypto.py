@@ -9,7 +9,8 @@ from __future__ import annotations
 from hashlib import sha256
 
 from coincurve import PrivateKey, PublicKey
-from coincurve.ecdsa import cdata_to_der, deserialize_compact
+from coincurve.context import GLOBAL_CONTEXT
+from coincurve.ecdsa import deserialize_compact, lib  # type: ignore[attr-defined]
 
 from potchain.errors import InvalidProof
 from potchain.primitives import Digest, NodeId
@@ -72,10 +73,12 @@ def verify_vote(public_key: PublicKey, message: bytes, signature: bytes) -> bool
     if len(signature) != 64 or signature[32:] > HALF_ORDER_BYTES:
         return False
     try:
-        der = cdata_to_der(deserialize_compact(signature))
+        parsed = deserialize_compact(signature)
     except ValueError:
         return False
-    return public_key.verify(der, sha256(message).digest(), hasher=None)
+    # As `PublicKey.verify` does, which would have the signature written and read as DER first.
+    digest = sha256(message).digest()
+    return bool(lib.secp256k1_ecdsa_verify(GLOBAL_CONTEXT.ctx, parsed, digest, public_key.public_key))
 
 
 def recover_address(digest: bytes, signature: bytes) -> bytes:

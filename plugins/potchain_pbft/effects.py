@@ -17,6 +17,9 @@ from potchain import (
     SetTimer,
 )
 
+NOTHING = Effects()
+"""Of most steps: a vote among many."""
+
 
 class StepEffects:
     """One list for each field of `Effects`."""
@@ -36,6 +39,8 @@ class StepEffects:
 
     def effects(self) -> Effects:
         """What `step` answers."""
+        if not (self.send or self.persist or self.timers or self.ask or self.decide or self.report):
+            return NOTHING if self.truncate is None else Effects(truncate=self.truncate)
         return Effects(
             persist=tuple(self.persist),
             send=tuple(self.send),

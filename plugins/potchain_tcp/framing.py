@@ -57,6 +57,10 @@ class Kind(enum.IntEnum):
     CLOSE = 6
 
 
+DATA = int(Kind.DATA)
+"""A plain number: of all kinds the one that must be quick."""
+
+
 class Hello(msgspec.Struct, frozen=True):
     """First thing each side says."""
 
@@ -111,19 +115,21 @@ def agreed_version(ours: Hello, theirs: Hello) -> int | None:
 
 
 class FrameDecoder:
-    """Incremental decoder of one direction of one connection, with its receive buffer.
+    """Incremental decoder of one direction of one connection.
 
     Write into `free_space`, then call `received`; read and clear the results through `take` and the attributes. Once
-    `fault` or `close_reason` is set, everything after it is ignored. Memory is bounded by RECEIVE_BUFFER_BYTES plus one
-    unfinished frame of at most FRAME_BYTES_MAX per channel.
+    `fault` or `close_reason` is set, everything after it is ignored. Memory is bounded by one unfinished piece, plus
+    one unfinished frame of at most FRAME_BYTES_MAX per channel.
     """
 
-    def __init__(self) -> None:
-        self._buffer = bytearray(RECEIVE_BUFFER_BYTES)
+    def __init__(self, buffer: bytearray | None = None) -> None:
+        """`buffer`: RECEIVE_BUFFER_BYTES; one serves all decoders of a thread, for it holds nothing but between
+        `free_space` and `received`. With many peers one each would be memory that no cache holds."""
+        self._buffer = bytearray(RECEIVE_BUFFER_BYTES) if buffer is None else buffer
         self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = 0
-        self._frames: tuple[list[bytes], list[bytes]] = ([], [])
+        self._rest = b""
+        """An unfinished piece."""
+        self._frames: list[list[bytes]] = [[], []]
         self._unfinished: tuple[list[bytes], list[bytes]] = ([], [])
         self.hello: Hello | None = None
         self.ready = False
@@ -137,21 +143,26 @@ class FrameDecoder:
 
     def free_space(self) -> memoryview:
         """Where the next bytes go; never empty."""
-        return self._view[self._end :]
+        size = len(self._rest)
+        if not size:
+            return self._view
+        self._view[:size] = self._rest
+        return self._view[size:]
 
     def take(self, channel: Channel) -> list[bytes]:
         """Whole frames of a channel since the last call, in order."""
         frames = self._frames[channel]
-        taken = frames[:]
-        frames.clear()
-        return taken
+        if frames:
+            self._frames[channel] = []
+            return frames
+        return []
 
     def received(self, count: int) -> None:
         """Decode, after `count` bytes were written to `free_space`."""
         if self.fault is not None or self.close_reason is not None:
             return
-        at, end = self._start, self._end + count
-        header_bytes, unpack, data = HEADER.size, HEADER.unpack_from, int(Kind.DATA)
+        at, end = 0, len(self._rest) + count
+        header_bytes, unpack = HEADER.size, HEADER.unpack_from
         while end - at >= header_bytes:
             version, kind, channel, flags, length = unpack(self._buffer, at)
             if version != FRAMING_VERSION:
@@ -165,23 +176,14 @@ class FrameDecoder:
                 break
             payload = bytes(self._view[at + header_bytes : stop])
             at = stop
-            if kind == data:
+            if kind == DATA:
                 self._data(channel, flags, payload)
             else:
                 self._control(kind, channel, flags, payload)
             if self.fault is not None or self.close_reason is not None:
                 break
-        self._keep_rest(at, end)
-
-    def _keep_rest(self, at: int, end: int) -> None:
-        """Remember an unfinished piece; move it to the front when the room behind it would not do."""
-        if self.fault is not None or self.close_reason is not None or at == end:
-            at = end = 0
-        elif RECEIVE_BUFFER_BYTES - at < HEADER.size + PIECE_BYTES_MAX or end == RECEIVE_BUFFER_BYTES:
-            rest = bytes(self._view[at:end])
-            at, end = 0, len(rest)
-            self._view[:end] = rest
-        self._start, self._end = at, end
+        over = at == end or self.fault is not None or self.close_reason is not None
+        self._rest = b"" if over else bytes(self._view[at:end])
 
     def _data(self, channel: int, flags: int, payload: bytes) -> None:
         if self.hello is None:

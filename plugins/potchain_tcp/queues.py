@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from potchain import FRAME_BYTES_MAX, Channel
-from potchain_tcp.framing import FRAMING_VERSION, HEADER, MORE, PIECE_BYTES_MAX, Kind
+from potchain_tcp.framing import DATA, FRAMING_VERSION, HEADER, MORE, PIECE_BYTES_MAX
 
 
 class SendQueue:
@@ -14,20 +14,20 @@ class SendQueue:
     def __init__(self, channel: Channel, bytes_max: int) -> None:
         self._channel = int(channel)
         self._bytes_max = bytes_max
-        self._frames: deque[bytes] = deque()
+        self.frames: deque[bytes] = deque()
+        """Those that are not wholly taken."""
         self._offset = 0
         """Bytes of the first frame that were already taken."""
         self.bytes_queued = 0
 
     def __len__(self) -> int:
-        """Frames that are not wholly taken."""
-        return len(self._frames)
+        return len(self.frames)
 
     def push(self, frame: bytes) -> bool:
         """Append; False when the frame is too long or the queue has no room for it."""
         if not self.reserve(frame):
             return False
-        self._frames.append(frame)
+        self.frames.append(frame)
         return True
 
     def reserve(self, frame: bytes) -> bool:
@@ -40,7 +40,7 @@ class SendQueue:
 
     def enter(self, frame: bytes) -> None:
         """Append a frame that has its room."""
-        self._frames.append(frame)
+        self.frames.append(frame)
 
     def release(self, frame: bytes) -> None:
         """Give the room of a frame back."""
@@ -49,7 +49,7 @@ class SendQueue:
     def take(self, chunks: list[bytes | memoryview], pieces_max: int, bytes_max: int) -> int:
         """Move pieces, headers included, to the end of `chunks`, at least one if any; how many frames ended."""
         ended = pieces = taken = 0
-        frames, pack, data = self._frames, HEADER.pack, int(Kind.DATA)
+        frames, pack, data = self.frames, HEADER.pack, DATA
         while frames and pieces < pieces_max and taken < bytes_max:
             frame = frames[0]
             left = len(frame) - self._offset
@@ -70,8 +70,8 @@ class SendQueue:
 
     def clear(self) -> int:
         """Forget everything, kept room too; how many frames were lost."""
-        lost = len(self._frames)
-        self._frames.clear()
+        lost = len(self.frames)
+        self.frames.clear()
         self._offset = 0
         self.bytes_queued = 0
         return lost

@@ -27,6 +27,8 @@ from potchain_tcp.queues import SendQueue
 from potchain_tcp.session import Session
 from potchain_tcp.shaping import Outgoing
 
+VOTES = Channel.VOTES
+"""Looked up once: an attribute of an enumeration is slow for what happens with every frame."""
 DUPLICATE = "another connection of this pair is in use"
 REASONS_MAX = 16
 """Bound on reasons reported between two sessions with a peer; part of a reason is the peer's own text."""
@@ -91,7 +93,7 @@ class Remote:
 
     def send(self, channel: Channel, frame: bytes) -> bool:
         """Queue a frame; False when it was dropped."""
-        queue = self._votes if channel == Channel.VOTES else self._bulk
+        queue = self._votes if channel is VOTES else self._bulk
         if self.session is None or not queue.push(frame):
             self._frames_dropped += 1
             return False
@@ -101,7 +103,7 @@ class Remote:
 
     def reserve(self, channel: Channel, frame: bytes) -> bool:
         """As `send`, but the frame comes later, through `arrived`, or never, through `release`."""
-        queue = self._votes if channel == Channel.VOTES else self._bulk
+        queue = self._votes if channel is VOTES else self._bulk
         if self.session is None or not queue.reserve(frame):
             self._frames_dropped += 1
             return False
@@ -109,13 +111,13 @@ class Remote:
 
     def arrived(self, channel: Channel, frame: bytes) -> None:
         """The link model is through with a frame."""
-        (self._votes if channel == Channel.VOTES else self._bulk).enter(frame)
+        (self._votes if channel is VOTES else self._bulk).enter(frame)
         if not self.flush_wanted:
             self._host.flush_soon(self)
 
     def release(self, channel: Channel, frame: bytes) -> None:
         """The link model lost a frame."""
-        (self._votes if channel == Channel.VOTES else self._bulk).release(frame)
+        (self._votes if channel is VOTES else self._bulk).release(frame)
 
     def pause_reading(self) -> None:
         """Take no more from the peer for now."""
@@ -133,11 +135,17 @@ class Remote:
         if session is None or session.paused:
             return False
         chunks: list[bytes | memoryview] = []
-        self._frames_out += self._votes.take(chunks, options.frames_per_tick, options.votes_queue_bytes)
-        self._frames_out += self._bulk.take(chunks, options.frames_per_tick, options.bulk_bytes_per_tick)
+        if self._votes.frames:
+            self._frames_out += self._votes.take(chunks, options.frames_per_tick, options.votes_queue_bytes)
+        if self._bulk.frames:
+            self._frames_out += self._bulk.take(chunks, options.frames_per_tick, options.bulk_bytes_per_tick)
         if chunks:
             session.write(b"".join(chunks))
-        return bool(self._votes or self._bulk) and not session.paused
+        return self._waits and not session.paused
+
+    @property
+    def _waits(self) -> bool:
+        return bool(self._votes.frames or self._bulk.frames)
 
     # What the sessions tell
 
@@ -202,7 +210,7 @@ class Remote:
 
     def writable(self, session: Session) -> None:
         """The connection takes more again."""
-        if session is self.session and (self._votes or self._bulk):
+        if session is self.session and self._waits:
             self._host.flush_soon(self)
 
     def lost(self, session: Session, reason: str) -> None:

@@ -21,6 +21,8 @@ from potchain_tcp.framing import PING_PIECE, PONG_PIECE, READY_PIECE, FrameDecod
 from potchain_tcp.options import TcpOptions
 from potchain_tcp.tls import certified_key
 
+CHANNELS = (Channel.VOTES, Channel.BULK)
+
 
 class SessionOwner(Protocol):
     """The peer that a session belongs to."""
@@ -58,6 +60,8 @@ class SessionHost(Protocol):
     """Our greeting."""
     sessions: set[Session]
     """Those that are connected; a session adds and removes itself."""
+    receive_buffer: bytearray
+    """See `FrameDecoder`."""
 
     def owner_of(self, key: bytes | None) -> SessionOwner | None:
         """The configured peer that has this node key."""
@@ -73,7 +77,7 @@ class Session(asyncio.BufferedProtocol):
         self.dialled = dialled
         self._owner: SessionOwner | None = None
         self._transport: asyncio.Transport | None = None
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(host.receive_buffer)
         self._greeting_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._reason: str | None = None
@@ -143,7 +147,7 @@ class Session(asyncio.BufferedProtocol):
         self.heard_at = self._loop.time()
         self.hear_by = None
         owner, decoder = self._owner, self._decoder
-        if owner is None or self.closing:
+        if owner is None or self._reason is not None:
             return
         decoder.received(nbytes)
         if not self._greeted and decoder.hello is not None:
@@ -153,11 +157,11 @@ class Session(asyncio.BufferedProtocol):
         if not self._readied and decoder.ready and not self.closing:
             self._readied = True
             owner.ready(self)
-        for channel in (Channel.VOTES, Channel.BULK):
+        for channel in CHANNELS:
             frames = decoder.take(channel)
-            if frames and not self.closing:
+            if frames and self._reason is None:
                 owner.frames(self, channel, frames)
-        if self.closing:
+        if self._reason is not None:
             return
         if decoder.fault is not None:
             owner.faulted(self, decoder.fault)

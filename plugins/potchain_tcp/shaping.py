@@ -15,9 +15,9 @@ now: a frame is a little early or late then, and neither on average.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 import msgspec
@@ -25,6 +25,8 @@ import msgspec
 from potchain import FRAME_OVERHEAD_BYTES, OFF, Channel, LinkProfile, Outbound, Peer
 
 NS_PER_S = 1_000_000_000
+VOTES = Channel.VOTES
+"""Looked up once: an attribute of an enumeration is slow for what happens with every frame."""
 TIMER_STEP_NS = 1_000_000
 """Resolution of the event loop's timers."""
 EARLY_MAX_NS = 2 * TIMER_STEP_NS
@@ -125,6 +127,10 @@ class Outgoing:
         self._flying: list[tuple[int, int, _Frame]] = []
         """Heap of (arrival, number of the departure, frame): frames that arrive together keep their order."""
         self._departures = 0
+        self._loop = loop
+        self._looking = False
+        """In this tick the model is asked what has left since; a message to all is offered frame by frame before."""
+        self._stopped = False
         self.frames_lost = 0
         """Frames that the model lost on their way."""
 
@@ -133,10 +139,14 @@ class Outgoing:
         if not line.reserve(channel, frame):
             return False
         now_ns = self._now_ns()
-        urgent = channel is Channel.VOTES
+        urgent = channel is VOTES
         size_bytes = len(frame) + FRAME_OVERHEAD_BYTES
-        self._model.offer(line.peer.name, _Frame(line, channel, frame), size_bytes, urgent=urgent, now_ns=now_ns)
-        self._advance(now_ns)
+        if self._model.offer(line.peer.name, _Frame(line, channel, frame), size_bytes, urgent=urgent, now_ns=now_ns):
+            if not self._looking:
+                self._looking = True
+                self._loop.call_soon(self._look)
+        else:
+            self._advance(now_ns)
         return True
 
     def forget(self, line: Line) -> int:
@@ -146,7 +156,7 @@ class Outgoing:
         waiting = self._model.forget(line.peer.name, now_ns)
         kept = [entry for entry in self._flying if entry[2].line is not line]
         lost = waiting + len(self._flying) - len(kept)
-        heapq.heapify(kept)
+        heapify(kept)
         self._flying = kept
         return lost
 
@@ -159,6 +169,7 @@ class Outgoing:
     def end(self) -> None:
         """Conditions are off: hand everything over at once, in order."""
         self._alarm.cancel()
+        self._stopped = True
         now_ns = self._now_ns()
         self._model.change(OFF, now_ns)
         self._depart(now_ns)
@@ -166,24 +177,31 @@ class Outgoing:
 
     def stop(self) -> None:
         """The transport closes: nothing more happens."""
+        self._stopped = True
         self._alarm.cancel()
+
+    def _look(self) -> None:
+        self._looking = False
+        if not self._stopped and self._advance(self._now_ns()):
+            self._flush()
 
     def _ring(self) -> None:
         self._advance(self._now_ns())
         self._flush()
 
-    def _advance(self, now_ns: int) -> None:
-        """Do what is due, and set the alarm to what is due next."""
+    def _advance(self, now_ns: int) -> bool:
+        """Do what is due, and set the alarm to what is due next; whether anything has arrived."""
         model, early_ns = self._model, now_ns + self._alarm.early_ns
         self._depart(now_ns)
         # Not simply until `early_ns`: the model does not go back, and what is offered next would leave too late.
         while (leaves_ns := model.next_ns(now_ns)) is not None and leaves_ns <= early_ns:
             self._depart(leaves_ns)
-        self._arrive(early_ns)
+        arrived = self._arrive(early_ns)
         if leaves_ns is not None:
             self._alarm.set(leaves_ns)
         if self._flying:
             self._alarm.set(self._flying[0][0])
+        return arrived
 
     def _depart(self, until_ns: int) -> None:
         for departure in self._model.collect(until_ns):
@@ -192,15 +210,19 @@ class Outgoing:
             if not departure.arrives_ns:
                 self.frames_lost += 1
                 frame.line.release(frame.channel, frame.data)
-            for number, arrives_ns in enumerate(departure.arrives_ns):
+            first = True
+            for arrives_ns in departure.arrives_ns:
                 # A duplicate needs room of its own.
-                if number == 0 or frame.line.reserve(frame.channel, frame.data):
+                if first or frame.line.reserve(frame.channel, frame.data):
                     self._departures += 1
-                    heapq.heappush(self._flying, (arrives_ns, self._departures, frame))
+                    heappush(self._flying, (arrives_ns, self._departures, frame))
+                first = False
 
-    def _arrive(self, until_ns: int | None) -> None:
-        """None: whenever they should."""
-        flying = self._flying
+    def _arrive(self, until_ns: int | None) -> bool:
+        """None: whenever they should. Whether anything has arrived."""
+        flying, arrived = self._flying, False
         while flying and (until_ns is None or flying[0][0] <= until_ns):
-            _, _, frame = heapq.heappop(flying)
+            _, _, frame = heappop(flying)
             frame.line.arrived(frame.channel, frame.data)
+            arrived = True
+        return arrived

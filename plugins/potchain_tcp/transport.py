@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Sequence
 
 from potchain import Channel, LinkProfile, NodeId, Peer, PeerStatus, TransportConfig, TransportError, TransportEvents
 from potchain_tcp.downlink import Incoming
-from potchain_tcp.framing import WIRE_VERSION_HIGHEST, WIRE_VERSION_LOWEST, Hello
+from potchain_tcp.framing import RECEIVE_BUFFER_BYTES, WIRE_VERSION_HIGHEST, WIRE_VERSION_LOWEST, Hello
 from potchain_tcp.options import TcpOptions
 from potchain_tcp.remote import Remote
 from potchain_tcp.session import Session
@@ -46,6 +46,7 @@ class TcpTransport:
         if len(config.genesis_hash) != 32:
             raise TransportError(f"a genesis hash has 32 bytes, this one {len(config.genesis_hash)}")
         self.hello = Hello(WIRE_VERSION_LOWEST, WIRE_VERSION_HIGHEST, config.genesis_hash, os.urandom(16))
+        self.receive_buffer = bytearray(RECEIVE_BUFFER_BYTES)
         self.sessions: set[Session] = set()
         """Connections past their TLS handshake, whether or not they are a peer's one session."""
         self.listen_port = 0

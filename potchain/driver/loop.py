@@ -21,8 +21,9 @@ from potchain.consensus.interface import ConsensusMessage, Misbehaviour
 from potchain.driver.bodies import Bodies, TransactionsFrame
 from potchain.driver.bookkeeper import BookkeeperPort
 from potchain.driver.clock import Clock
-from potchain.driver.incoming import Incoming, NestedSignatures
+from potchain.driver.incoming import Incoming
 from potchain.driver.journal import JournalPort
+from potchain.driver.messages import Messages
 from potchain.driver.observer import Observer
 from potchain.driver.serving import BlockSource, Serving
 from potchain.driver.short_ids import ShortIds
@@ -96,8 +97,11 @@ class Driver:
         self._journal: JournalPort
         self._bookkeeper: BookkeeperPort
         self._serving = Serving(reader, applied=lambda: replica.applied, send=self._send, failed=self._not_served)
+        self._messages = Messages(
+            replica, incoming, self.post, self._spawn, self._misbehaved, self._loop.call_later
+        )
         self._short_ids = ShortIds(
-            replica, clock, deliver=self._consensus_message, send=self._send, spawn=self._spawn
+            replica, clock, deliver=self._messages.received, send=self._send, spawn=self._spawn
         )
         self._incoming = incoming
         self._bodies = Bodies(replica, incoming, self.post, self._spawn, self._misbehaved, followers)
@@ -114,7 +118,6 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         # One check of each kind for each peer at a time: more of the same is dropped, and asked for again.
         self._checking: set[tuple[NodeId, str]] = set()
-        self._nested_under_way: dict[NodeId, int] = {}
         self._members = self._others()
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -171,7 +174,7 @@ class Driver:
                 self._transport.misbehaved(peer, str(fault))
                 continue
             if isinstance(frame, ConsensusMessage):
-                self._consensus_message(peer, frame)
+                self._messages.received(peer, frame)
             elif isinstance(frame, TransactionsFrame | wire.BundleShare):
                 self._bodies.received(peer, frame)
             elif isinstance(frame, wire.Shortened | wire.FetchWhole):
@@ -181,6 +184,8 @@ class Driver:
             elif isinstance(frame, wire.SignedAnswer):
                 self._signed_answer(peer, frame)
             else:
+                if isinstance(frame, wire.AskSigned):
+                    self._messages.check_all()  # the answer tells all that has come
                 self.post(FrameReceived(peer, frame))
 
     async def submit(self, transactions: Sequence[Transaction]) -> Outcomes:
@@ -311,21 +316,6 @@ class Driver:
 
     # --- from peers -------------------------------------------------------------------------------------------------
 
-    def _consensus_message(self, peer: NodeId, message: ConsensusMessage) -> None:
-        if message.kind == BLOCK_VOTE and message.sequence <= self.replica.certifier.certified:
-            return  # its block is final: not worth the check
-        epoch = self.replica.epochs.of_message(message.kind, message.epoch, message.sequence)
-        if epoch is None or not any(peer in each.ids for each in self.replica.epochs.near):
-            return  # its sender is behind this node, or ahead of it: no fault of either
-        nested, fault = self._incoming.message(message, epoch, self.replica)
-        if fault:
-            self._transport.misbehaved(peer, fault)
-        elif nested and self._nested_under_way.get(peer, 0) < len(epoch.members):
-            self._nested_under_way[peer] = self._nested_under_way.get(peer, 0) + 1
-            self._spawn(self._nested(peer, message, nested, epoch))
-        elif not nested:  # what is dear to check, a correct peer sends again if it counts
-            self.post(FrameReceived(peer, message))
-
     def _signed_answer(self, peer: NodeId, frame: wire.SignedAnswer) -> None:
         if not self.replica.returning.expects(peer, frame):
             return
@@ -334,18 +324,6 @@ class Driver:
             self._transport.misbehaved(peer, fault)
         elif answer is not None:
             self.post(FrameReceived(peer, answer))
-
-    async def _nested(
-        self, peer: NodeId, message: ConsensusMessage, nested: NestedSignatures, epoch: Epoch
-    ) -> None:
-        try:
-            fault = await self._incoming.nested(message, nested, epoch)
-        finally:
-            self._nested_under_way[peer] -= 1
-        if fault:
-            self._transport.misbehaved(peer, f"{message.kind}: {fault}")
-        else:
-            self.post(FrameReceived(peer, message))
 
     def _catch_up_answer(self, peer: NodeId, frame: wire.BlocksAnswer | wire.CertificatesAnswer) -> None:
         # Checking these is dear: one at a time for each peer, whatever it sends.

@@ -76,7 +76,7 @@ class LiveNetwork:
         """Start all nodes and let them meet. Raises ExperimentError."""
         names = [CLIENT, *map(node_name, self._up)]
         for name in names:
-            transport = self._transports[name] = Counted(name, self._sent)
+            transport = self._transports[name] = Counted(name, self._traffic.sent)
             events = self._client_events() if name == CLIENT else self._node(name)
             transport.inner = self._make(name, events)
             await transport.start()
@@ -100,7 +100,6 @@ class LiveNetwork:
         await self._rest()
         self._client = self._make_client(point)
         self._measured += 1
-        self._traffic = Traffic(CLIENT)
         profile = profile_of(point)
         for transport in self._transports.values():
             transport.set_links(profile)
@@ -176,8 +175,12 @@ class LiveNetwork:
             self._slow = SlowReceiver(receive, slow_ms * NS_PER_MS / NS_PER_S)
             receive = self._slow.received
 
+        arrived, client = self._traffic.arrived, client_id()
+
         def received(sender: NodeId, channel: Channel, frames: Sequence[bytes]) -> None:
-            self._arrived(sender, frames)
+            now_ns = time.monotonic_ns()
+            for frame in frames:
+                arrived(CLIENT if sender == client else node.name, frame, now_ns)
             receive(sender, channel, frames)
 
         def connected(peer: NodeId) -> None:
@@ -189,9 +192,9 @@ class LiveNetwork:
 
     def _client_events(self) -> TransportEvents:
         def received(sender: NodeId, channel: Channel, frames: Sequence[bytes]) -> None:
-            self._arrived(sender, frames)
             now_ns = time.monotonic_ns()
             for frame in frames:
+                self._traffic.arrived(node_name(0), frame, now_ns)
                 self._client.received(frame, now_ns)
             if self._client.done:
                 self._progress.set()
@@ -230,15 +233,6 @@ class LiveNetwork:
             for node in self._nodes:
                 if node.driver.failure.done():
                     raise ExperimentError(f"{node.name} failed: {node.driver.failure.result()}")
-
-    def _sent(self, sender: str, frame: bytes) -> None:
-        self._traffic.sent(sender, frame, time.monotonic_ns())
-
-    def _arrived(self, sender: NodeId, frames: Sequence[bytes]) -> None:
-        now_ns = time.monotonic_ns()
-        name = CLIENT if sender == client_id() else node_name(0)
-        for frame in frames:
-            self._traffic.arrived(name, frame, now_ns)
 
     def _client_sends(self, to: NodeId, data: bytes) -> None:
         self._transports[CLIENT].send(to, Channel.BULK, data)

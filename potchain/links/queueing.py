@@ -44,18 +44,6 @@ class Departure(msgspec.Struct, frozen=True):
     """How long its bits took to leave, without the time for which it was interrupted."""
 
 
-class _Waiting(msgspec.Struct, eq=False):
-    number: int
-    """Of offers of this node: keeps the order when pipes are joined."""
-    receiver: str
-    item: object
-    size_bytes: int
-    urgent: bool
-    left_bits_ns: int
-    """Bits still to be sent, times 10^9: divided by the bandwidth it is a time, and nothing is lost to rounding."""
-    sending_ns: int = 0
-
-
 class _Way(msgspec.Struct, eq=False):
     """What is remembered of one directed link."""
 
@@ -64,10 +52,27 @@ class _Way(msgspec.Struct, eq=False):
     """Bits per second in the phase of now; 0: no limit."""
     conditions: Conditions = UNSHAPED
     """In the phase of now."""
+    urgent_bytes: int = 0
+    """Of urgent frames that have not left."""
+    bulk_bytes: int = 0
+    """Of all others."""
     frames: int = 0
     """Frames that have left on it: the number of the next one."""
     arrives_ns: int = 0
     """When the newest frame that keeps its order arrives."""
+
+
+class _Waiting(msgspec.Struct, eq=False):
+    number: int
+    """Of offers of this node: keeps the order when pipes are joined."""
+    receiver: str
+    way: _Way
+    item: object
+    size_bytes: int
+    urgent: bool
+    left_bits_ns: int
+    """Bits still to be sent, times 10^9: divided by the bandwidth it is a time, and nothing is lost to rounding."""
+    sending_ns: int = 0
 
 
 class _Pipe:
@@ -102,14 +107,15 @@ class _Pipe:
         first.sending_ns += now_ns - self.now_ns
         self.now_ns = now_ns
 
-    def finish(self, rate: int) -> int:
-        """The frame in front has left; bits times 10^9 that could have passed until the end of that nanosecond."""
+    def finish(self) -> tuple[_Waiting, int]:
+        """The frame in front, which has left; bits times 10^9 that could have passed until the end of that
+        nanosecond."""
         first = (self.urgent or self.bulk).popleft()
         took_ns = self.ends_ns - self.now_ns
         first.sending_ns += took_ns
         self.now_ns = self.ends_ns
         self.entry = 0
-        return took_ns * rate - first.left_bits_ns
+        return first, took_ns * first.way.rate - first.left_bits_ns
 
 
 class Outbound:
@@ -128,26 +134,30 @@ class Outbound:
         a pipe the one counts that it names."""
         self._entries = 0
         self._ways: dict[str, _Way] = {}
-        self._waiting_bytes: dict[tuple[str, bool], int] = {}
         self._departed: list[Departure] = []
         self._enter_phase(began_ns)
 
     def waiting_bytes(self, receiver: str, *, urgent: bool) -> int:
         """Of frames to one receiver that have not left: what a transport bounds."""
-        return self._waiting_bytes.get((receiver, urgent), 0)
+        way = self._ways.get(receiver)
+        if way is None:
+            return 0
+        return way.urgent_bytes if urgent else way.bulk_bytes
 
-    def offer(self, receiver: str, item: object, size_bytes: int, *, urgent: bool, now_ns: int) -> None:
-        """Put a frame into the queue. Call `collect` afterwards: without a limit it has left at once."""
+    def offer(self, receiver: str, item: object, size_bytes: int, *, urgent: bool, now_ns: int) -> bool:
+        """Put a frame into the queue; whether it waits. Call `collect` afterwards: without a limit it has left."""
         self._advance(now_ns)
         way = self._ways.get(receiver) or self._new_way(receiver)
         number = self._offers
         self._offers = number + 1
-        waiting = _Waiting(number, receiver, item, size_bytes, urgent, size_bytes * 8 * NS_PER_S)
+        waiting = _Waiting(number, receiver, way, item, size_bytes, urgent, size_bytes * 8 * NS_PER_S)
         if not way.rate:
-            self._depart(way, waiting, self._now_ns)  # it finds no queue: with the phase that had a limit that ended
-            return
-        key = (receiver, urgent)
-        self._waiting_bytes[key] = self._waiting_bytes.get(key, 0) + size_bytes
+            self._depart(waiting, self._now_ns)  # it finds no queue: with the phase that had a limit that ended
+            return False
+        if urgent:
+            way.urgent_bytes += size_bytes
+        else:
+            way.bulk_bytes += size_bytes
         pipe = self._pipe(SHARED if self._up else receiver)
         first = pipe.front()
         if first is None:
@@ -155,11 +165,12 @@ class Outbound:
             pipe.push(waiting)
             self._begin(pipe)
         elif urgent and not first.urgent:
-            pipe.stop(self._now_ns, self._ways[first.receiver].rate)
+            pipe.stop(self._now_ns, first.way.rate)
             pipe.push(waiting)
             self._begin(pipe)
         else:
             pipe.push(waiting)
+        return True
 
     def collect(self, now_ns: int) -> list[Departure]:
         """Advance to a moment; the frames that have left since the last call, in the order in which they left."""
@@ -187,15 +198,14 @@ class Outbound:
         `now_ns`: when that was; without it, when the model was last asked.
         """
         self._advance(self._now_ns if now_ns is None else now_ns)
-        self._waiting_bytes.pop((receiver, False), None)
-        self._waiting_bytes.pop((receiver, True), None)
-        if receiver in self._ways:
-            self._ways[receiver].arrives_ns = 0
+        way = self._ways.get(receiver)
+        if way is not None:
+            way.urgent_bytes = way.bulk_bytes = way.arrives_ns = 0
         pipe = self._pipes.get(SHARED if self._up else receiver)
         first = pipe.front() if pipe is not None else None
         if pipe is None or first is None:
             return 0
-        pipe.stop(self._now_ns, self._ways[first.receiver].rate)
+        pipe.stop(self._now_ns, first.way.rate)
         lost = 0
         for queue in (pipe.urgent, pipe.bulk):
             kept = [waiting for waiting in queue if waiting.receiver != receiver]
@@ -241,36 +251,35 @@ class Outbound:
             _, _, entry, pipe = heappop(due)
             if pipe.entry != entry:
                 continue
-            first = pipe.front()
-            assert first is not None
-            way = self._ways[first.receiver]
-            over = pipe.finish(way.rate)
-            self._left(way, first, pipe.ends_ns)
+            first, over = pipe.finish()
+            self._left(first, pipe.ends_ns)
             following = pipe.front()
             if following is not None:
                 # What was left of the nanosecond is a span: at another rate it passes other bits.
-                following.left_bits_ns -= over * self._ways[following.receiver].rate // way.rate
+                following.left_bits_ns -= over * following.way.rate // first.way.rate
                 self._begin(pipe)
-        self._now_ns = max(self._now_ns, until_ns)
+        if until_ns > self._now_ns:
+            self._now_ns = until_ns
 
     def _begin(self, pipe: _Pipe) -> None:
         """The frame in front goes on from `pipe.now_ns` at the rate of now."""
         first = pipe.front()
         assert first is not None
-        rate = self._ways[first.receiver].rate
-        pipe.ends_ns = pipe.now_ns + max(0, -(-first.left_bits_ns // rate))
+        ends_ns = pipe.now_ns - (-first.left_bits_ns // first.way.rate)
+        pipe.ends_ns = ends_ns if ends_ns > pipe.now_ns else pipe.now_ns
         self._entries += 1
         pipe.entry = self._entries
         heappush(self._due, (pipe.ends_ns, pipe.number, pipe.entry, pipe))
 
-    def _left(self, way: _Way, waiting: _Waiting, left_ns: int) -> None:
-        key = (waiting.receiver, waiting.urgent)
-        rest = self._waiting_bytes.pop(key, 0) - waiting.size_bytes
-        if rest > 0:
-            self._waiting_bytes[key] = rest
-        self._depart(way, waiting, left_ns)
+    def _left(self, waiting: _Waiting, left_ns: int) -> None:
+        if waiting.urgent:
+            waiting.way.urgent_bytes -= waiting.size_bytes
+        else:
+            waiting.way.bulk_bytes -= waiting.size_bytes
+        self._depart(waiting, left_ns)
 
-    def _depart(self, way: _Way, waiting: _Waiting, left_ns: int) -> None:
+    def _depart(self, waiting: _Waiting, left_ns: int) -> None:
+        way = waiting.way
         conditions = way.conditions
         latencies_ns = draw(way.seed, way.frames, conditions).latencies_ns
         way.frames += 1
@@ -315,20 +324,19 @@ class Outbound:
         for pipe in self._pipes.values():
             first = pipe.front()
             if first is not None:
-                pipe.stop(self._now_ns, self._ways[first.receiver].rate)
+                pipe.stop(self._now_ns, first.way.rate)
 
     def _go_on(self) -> None:
         """All frames that wait, in pipes as they are now, at the rates of now."""
         waiting = [each for pipe in self._pipes.values() for each in (*pipe.urgent, *pipe.bulk)]
         self._pipes, self._due = {}, []
         for each in sorted(waiting, key=lambda each: each.number):
-            if self._ways[each.receiver].rate:
+            if each.way.rate:
                 pipe = self._pipe(SHARED if self._up else each.receiver)
                 pipe.now_ns = self._now_ns
                 pipe.push(each)
         for each in sorted(waiting, key=lambda each: (not each.urgent, each.number)):
-            way = self._ways[each.receiver]
-            if not way.rate:
-                self._left(way, each, self._now_ns)
+            if not each.way.rate:
+                self._left(each, self._now_ns)
         for pipe in self._pipes.values():
             self._begin(pipe)

@@ -104,7 +104,8 @@ class Replica:
             before = self._outbox.drain()
             # Continuations that drain ran may have made work: look once more for what is due.
             self._look_for_work()
-            return before + self._outbox.drain()
+            after = self._outbox.drain()
+            return before + after if after else before
         except Divergence as divergence:
             return [actions.Halt(str(divergence))]
 

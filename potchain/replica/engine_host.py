@@ -161,9 +161,10 @@ class EngineHost:
 
     def _carry_out(self, effects: consensus.Effects) -> None:
         outbox = self._outbox
-        outbox.persist(records=effects.persist)
-        for record in effects.persist:
-            self._keep(record)
+        if effects.persist:
+            outbox.persist(records=effects.persist)
+            for record in effects.persist:
+                self._keep(record)
         for send in effects.send:
             self._own.send(self._epoch.number, send.kind, send.view, send.sequence, send.digest, send.body, send.to)
         for timer in effects.timers:

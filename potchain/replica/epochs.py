@@ -42,6 +42,10 @@ class KnownEpochs:
         """Previous, current and pending epoch: whose validators may connect."""
         return (*self._begun[-2:], *(() if self.pending is None else (self.pending,)))
 
+    def is_near(self, node: NodeId) -> bool:
+        """Whether it is a validator of one of these."""
+        return node in self.current.keys or any(node in epoch.keys for epoch in self.near)
+
     @property
     def last_height(self) -> int | None:
         """C: where the current epoch ends, when that is known."""

@@ -55,6 +55,11 @@ class HeardMessages:
         if (message.epoch, message.view, message.sequence) >= (highest.epoch, highest.view, highest.sequence):
             kept[1] = message
 
+    def holds(self, message: ConsensusMessage) -> bool:
+        """Whether this very message is remembered, so that its signature was checked before; never with a body."""
+        kept = self._heard.get(message.sender, {}).get(message.kind)
+        return kept is not None and message in kept
+
     def of(self, member: NodeId | bytes) -> tuple[ConsensusMessage, ...]:
         """What is remembered of one member, each message once."""
         kinds = self._heard.get(member, {})

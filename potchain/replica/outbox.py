@@ -35,6 +35,8 @@ class Outbox:
         self._barriers: deque[tuple[int, list[Held]]] = deque()
         self._token = 0
         self._free: list[ReplicaAction] = []
+        self._due = False
+        """Whether anything of this step is to be made durable."""
 
     @property
     def held(self) -> int:
@@ -56,6 +58,7 @@ class Outbox:
         self._bodies.extend(bodies)
         self._proposals.extend(proposals)
         self._learner = learner or self._learner
+        self._due = self._due or bool(records or messages or bodies or proposals or learner)
 
     def persist_in_company(self, bodies: tuple[Transaction, ...]) -> None:
         """Add bodies to whatever is made durable next: nobody was promised anything, and a vote that needs them comes
@@ -71,6 +74,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Make durable what waits for company."""
+        self._due = self._due or bool(self._waiting_bodies)
         self._bodies.extend(self._waiting_bodies)
         self._waiting_bodies = []
 
@@ -108,6 +112,7 @@ class Outbox:
                 )
                 self._records, self._messages, self._bodies, self._proposals = [], [], [], []
                 self._learner = None
+                self._due = False
                 self._token += 1
                 self._free.append(Persist(self._token, batch))
                 self._barriers.append((self._token, following))
@@ -115,11 +120,6 @@ class Outbox:
                 self._barriers[-1][1].extend(following)
             else:
                 self._release(following)
-
-    @property
-    def _due(self) -> bool:
-        """Whether anything of this step is to be made durable."""
-        return bool(self._records or self._messages or self._bodies or self._proposals or self._learner)
 
     def _release(self, held: list[Held]) -> None:
         for item in held:

@@ -23,7 +23,8 @@ class Timers:
     def start_at(self, name: str, now_ns: int, due_ns: int | None) -> None:
         """Run until `due_ns`, or stop (None); one that is due then already runs on."""
         if due_ns is None:
-            self.cancel(name)
+            if name in self._due_ns:
+                self.cancel(name)
         elif self._due_ns.get(name) != due_ns:
             self.start(name, now_ns, max(0, due_ns - now_ns))
             self._due_ns[name] = due_ns

@@ -242,12 +242,13 @@ def encode_frame(frame: Frame, *, compress: bool = False) -> bytes:
 
 def decode_frame(data: bytes) -> Frame:
     """The frame of these bytes. Raises CodecError."""
-    if data[:1] == _COMPRESSED and len(data) > 1 and data[1] < len(_TYPES):
+    number = data[0] if data else len(_TYPES)
+    if number == _COMPRESSED[0] and len(data) > 1 and data[1] < len(_TYPES):
         body = decompressed(data[2:], FRAME_BYTES_MAX)
         return decode(_TYPES[data[1]], body, size_max=FRAME_BYTES_MAX)  # type: ignore[return-value]
-    if not data or data[0] >= len(_TYPES):
+    if number >= len(_TYPES):
         raise CodecError(f"unknown frame type {data[:1].hex() or '(empty)'}")
-    return decode(_TYPES[data[0]], data[1:], size_max=FRAME_BYTES_MAX)  # type: ignore[return-value]
+    return decode(_TYPES[number], data[1:], size_max=FRAME_BYTES_MAX)  # type: ignore[return-value]
 
 
 def type_of(data: bytes) -> type[Canonical]:

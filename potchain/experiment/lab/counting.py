@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -17,8 +18,8 @@ Receive = Callable[[NodeId, Channel, Sequence[bytes]], None]
 class Counted:
     """A node's transport, with every frame counted: `potchain.transport.Transport`."""
 
-    def __init__(self, name: str, sent: Callable[[str, bytes], None]) -> None:
-        """`sent` is told of every frame, with the name."""
+    def __init__(self, name: str, sent: Callable[[str, bytes, int], None]) -> None:
+        """`sent` is told of every frame, with the name and monotonic nanoseconds."""
         self._name = name
         self._sent = sent
         self.inner: Transport
@@ -34,7 +35,7 @@ class Counted:
 
     def send(self, to: NodeId, channel: Channel, frame: bytes) -> bool:
         """Queue a frame."""
-        self._sent(self._name, frame)
+        self._sent(self._name, frame, time.monotonic_ns())
         return self.inner.send(to, channel, frame)
 
     def misbehaved(self, peer: NodeId, reason: str) -> None:

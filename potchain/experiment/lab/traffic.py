@@ -36,18 +36,23 @@ class Traffic:
         self._began_ns: int | None = None
         self._sums = {phase: _Sum() for phase in PHASES}
         self._by_sender: dict[str, int] = {}
-        self._last: tuple[bytes, str] = (b"", "other")
+        self._frame = b""
+        """The last one..."""
+        self._phase = "other"
+        """...and its phase."""
         self._by_head: dict[bytes, str] = {}
 
     def begin(self, now_ns: int) -> None:
-        """The client's first byte."""
+        """The client's first byte: counts begin anew."""
         self._began_ns = now_ns
+        self._sums = {phase: _Sum() for phase in PHASES}
+        self._by_sender = {}
 
     def sent(self, sender: str, frame: bytes, now_ns: int) -> None:
         """A frame was handed to the links."""
         if self._began_ns is None:
             return
-        total = self._sums[self._phase(sender, frame)]
+        total = self._sum(sender, frame)
         size = len(frame) + FRAME_OVERHEAD_BYTES
         total.messages += 1
         total.bytes += size
@@ -58,7 +63,7 @@ class Traffic:
     def arrived(self, sender: str, frame: bytes, now_ns: int) -> None:
         """A frame came out of the links."""
         if self._began_ns is not None:
-            self._sums[self._phase(sender, frame)].last_arrived_ns = now_ns
+            self._sum(sender, frame).last_arrived_ns = now_ns
 
     @property
     def frames(self) -> int:
@@ -90,16 +95,15 @@ class Traffic:
             if each.messages
         )
 
-    def _phase(self, sender: str, frame: bytes) -> str:
+    def _sum(self, sender: str, frame: bytes) -> _Sum:
         # One frame is sent to many, and most frames begin like others of their kind.
-        if frame is not self._last[0]:
+        phase = self._phase
+        if frame is not self._frame:
             head = frame[:HEAD_BYTES]
-            phase = self._by_head.get(head)
-            if phase is None:
-                phase = self._by_head[head] = _phase_of(frame)
-            self._last = (frame, phase)
-        phase = self._last[1]
-        return "submit" if sender == self._client and phase == "bodies" else phase
+            found = self._by_head.get(head)
+            phase = self._by_head[head] = _phase_of(frame) if found is None else found
+            self._frame, self._phase = frame, phase
+        return self._sums["submit" if phase == "bodies" and sender == self._client else phase]
 
 
 def _phase_of(data: bytes) -> str:
