@@ -12,6 +12,8 @@ from potchain.application.interface import (
     StateReader,
     StateWriter,
 )
+from potchain.application.settlement.bodies import PayoutCreated
+from potchain.application.settlement.payouts import create_payout
 from potchain.blocks import (
     BlockCertificate,
     OrderCertificate,
@@ -60,18 +62,29 @@ from potchain.consensus.interface import (
     WorkWaiting,
 )
 from potchain.consensus.quorum import Quorum
-from potchain.crypto import digest_of, verify_vote
+from potchain.crypto import (
+    SigningKey,
+    checksum_address,
+    digest_of,
+    keccak256,
+    parse_address,
+    verify_vote,
+)
 from potchain.errors import (
     CodecError,
+    ConfigError,
     InvalidProof,
     InvalidTransaction,
+    KeyFileError,
     LinkError,
+    PluginError,
     PotchainError,
+    SettlementError,
     TransactionFailed,
     TransportError,
 )
 from potchain.genesis import Epoch, Genesis, Parameters, Validator
-from potchain.hookspecs import hookimpl
+from potchain.hookspecs import CommandPlace, hookimpl
 from potchain.links import (
     ANY,
     OFF,
@@ -101,6 +114,30 @@ from potchain.primitives import (
     uint,
     uint256,
 )
+from potchain.settlement import (
+    Action,
+    BackendContext,
+    BatchSeen,
+    ChainView,
+    Contract,
+    ContractState,
+    DepositSeen,
+    Entry,
+    Layer2Event,
+    Owners,
+    PauseSeen,
+    Prepared,
+    ReadyAction,
+    RelayState,
+    RootSeen,
+    RotationSeen,
+    SettlementBackend,
+    SettlementBackendFactory,
+    domain_separator,
+    multisig_digest,
+)
+from potchain.settlement.digests import action_digest
+from potchain.settlement.interface import EVENTS_PER_CALL_MAX
 from potchain.transactions import Transaction, TransactionBody
 from potchain.transport import (
     FRAME_BYTES_MAX,
@@ -115,18 +152,23 @@ from potchain.transport import (
 )
 
 __all__ = [
-    "ANY", "Address", "Application", "ApplicationFactory", "Ask", "BlockCertificate", "BlockContext", "Boot",
-    "BuildProposal", "Bytes", "Bytes32", "CancelTimer", "Canonical", "CertificateReceived", "Certified", "Channel",
-    "CheckProposal", "CodecError", "Conditions", "ConsensusEngine", "ConsensusMessage", "Decision", "Departure",
-    "Digest", "Discard", "Effects", "EngineFactory", "EngineStatus", "Epoch", "EpochPlanned", "Event", "EventData",
-    "Executed", "FRAME_BYTES_MAX", "FRAME_OVERHEAD_BYTES", "FetchMessages", "FetchProposal", "Genesis", "Height",
-    "Inbound", "InvalidProof", "InvalidTransaction", "KeepInFlight", "LinkError", "LinkProfile", "MessageName",
-    "MessageReceived", "Misbehaviour", "Nanoseconds", "NodeId", "Note", "OFF", "OrderCertificate", "Outbound",
-    "Parameters", "Peer", "PeerStatus", "Phase", "PotchainError", "Proposal", "ProposalBuilt", "ProposalChecked",
-    "ProposalHeader", "Quorum", "Record", "ReportWork", "Rule", "Send", "Sequence", "SetTimer", "Signature64",
-    "SlotStatus", "Started", "StateReader", "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody",
-    "TransactionFailed", "Transport", "TransportConfig", "TransportError", "TransportEvents", "TransportFactory",
-    "Uint256", "Uint64", "UnixMs", "Validator", "View", "WorkWaiting", "build_proposal", "change_epoch", "decode",
-    "digest_of", "encode", "hookimpl", "null_request", "planned_epoch", "proposal_digest", "proposal_fault", "uint",
-    "uint256", "verify_vote", "vote_bytes",
+    "ANY", "Action", "Address", "Application", "ApplicationFactory", "Ask", "BackendContext", "BatchSeen",
+    "BlockCertificate", "BlockContext", "Boot", "BuildProposal", "Bytes", "Bytes32", "CancelTimer", "Canonical",
+    "CertificateReceived", "Certified", "ChainView", "Channel", "CheckProposal", "CodecError", "CommandPlace",
+    "Conditions", "ConfigError", "ConsensusEngine", "ConsensusMessage", "Contract", "ContractState", "Decision",
+    "Departure", "DepositSeen", "Digest", "Discard", "EVENTS_PER_CALL_MAX", "Effects", "EngineFactory", "EngineStatus",
+    "Entry", "Epoch", "EpochPlanned", "Event", "EventData", "Executed", "FRAME_BYTES_MAX", "FRAME_OVERHEAD_BYTES",
+    "FetchMessages", "FetchProposal", "Genesis", "Height", "Inbound", "InvalidProof", "InvalidTransaction",
+    "KeepInFlight", "KeyFileError", "Layer2Event", "LinkError", "LinkProfile", "MessageName", "MessageReceived",
+    "Misbehaviour", "Nanoseconds", "NodeId", "Note", "OFF", "OrderCertificate", "Outbound", "Owners", "Parameters",
+    "PauseSeen", "PayoutCreated", "Peer", "PeerStatus", "Phase", "PluginError", "PotchainError", "Prepared",
+    "Proposal", "ProposalBuilt", "ProposalChecked", "ProposalHeader", "Quorum", "ReadyAction", "Record", "RelayState",
+    "ReportWork", "RootSeen", "RotationSeen", "Rule", "Send", "Sequence", "SetTimer", "SettlementBackend",
+    "SettlementBackendFactory", "SettlementError", "Signature64", "SigningKey", "SlotStatus", "Started", "StateReader",
+    "StateWriter", "Text", "TimerFired", "Transaction", "TransactionBody", "TransactionFailed", "Transport",
+    "TransportConfig", "TransportError", "TransportEvents", "TransportFactory", "Uint256", "Uint64", "UnixMs",
+    "Validator", "View", "WorkWaiting", "action_digest", "build_proposal", "change_epoch", "checksum_address",
+    "create_payout", "decode", "digest_of", "domain_separator", "encode", "hookimpl", "keccak256", "multisig_digest",
+    "null_request", "parse_address", "planned_epoch", "proposal_digest", "proposal_fault", "uint", "uint256",
+    "verify_vote", "vote_bytes",
 ]  # fmt: skip

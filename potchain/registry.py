@@ -15,9 +15,13 @@ import pluggy
 
 import potchain.hookspecs as hookspecs
 from potchain.application.accounts import AccountsApplication
+from potchain.application.governance.application import GovernanceApplication
 from potchain.application.interface import Application, ApplicationFactory
+from potchain.application.settlement.application import SettlementApplication
 from potchain.consensus.interface import EngineFactory
-from potchain.errors import PluginError, PotchainError
+from potchain.errors import PluginError, PotchainError, SettlementError
+from potchain.hookspecs import CommandPlace
+from potchain.settlement.interface import BackendContext, SettlementBackend, SettlementBackendFactory
 from potchain.tables import nearest_hint
 from potchain.transactions import TransactionBody
 from potchain.transport import TransportFactory
@@ -73,8 +77,61 @@ class AccountsFactory:
         return AccountsApplication()
 
 
+class GovernanceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table [application.governance]: empty, operators decide on the ledger."""
+
+
+class GovernanceFactory:
+    """Proposals and votes of operators; needs the application settlement."""
+
+    name = "governance"
+    version = "1"
+    options_type: type[msgspec.Struct] = GovernanceOptions
+
+    def create(self, options: msgspec.Struct) -> Application:
+        """Governance."""
+        return GovernanceApplication()
+
+
+class SettlementOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table [application.settlement]: empty, its terms are set by governance."""
+
+
+class SettlementFactory:
+    """Withdrawals and deposits."""
+
+    name = "settlement"
+    version = "1"
+    options_type: type[msgspec.Struct] = SettlementOptions
+
+    def create(self, options: msgspec.Struct) -> Application:
+        """Settlement."""
+        return SettlementApplication()
+
+
+class LedgerBackendOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table [settlement.ledger]: empty, books need nothing."""
+
+
+class LedgerBackendFactory:
+    """The settlement back end of a node that keeps the books and has nothing to do with Layer 2."""
+
+    name = "ledger"
+    version = "1"
+    scheme = ""
+    options_type: type[msgspec.Struct] = LedgerBackendOptions
+
+    def create(self, options: msgspec.Struct, context: BackendContext) -> SettlementBackend:
+        """Never: there is nothing to run. Raises SettlementError(`not_configured`)."""
+        raise SettlementError(
+            "not_configured",
+            f"the back end 'ledger' keeps books only and relays nothing; for a contract of the scheme "
+            f"{context.contract.scheme!r} set settlement.backend to one that serves it",
+        )
+
+
 class Registry:
-    """Engines, transports and applications by name. Lookups raise PluginError with the installed names."""
+    """What is installed, by name. Lookups raise PluginError with the installed names."""
 
     def __init__(
         self,
@@ -82,11 +139,16 @@ class Registry:
         engines: Mapping[str, EngineFactory],
         transports: Mapping[str, TransportFactory],
         applications: Mapping[str, ApplicationFactory],
+        settlements: Mapping[str, SettlementBackendFactory],
+        commands: Mapping[str, CommandPlace],
         plugins: tuple[Plugin, ...],
     ) -> None:
         self.engines = engines
         self.transports = transports
         self.applications = applications
+        self.settlements = settlements
+        self.commands = commands
+        """Of plug-ins only, by name; the program's own are listed in `potchain.cli.program`."""
         self.plugins = plugins
 
     def engine(self, name: str) -> EngineFactory:
@@ -100,6 +162,10 @@ class Registry:
     def application(self, name: str) -> ApplicationFactory:
         """The application of that name."""
         return _found(self.applications, name, "application", "application.enabled")
+
+    def settlement(self, name: str) -> SettlementBackendFactory:
+        """The settlement back end of that name."""
+        return _found(self.settlements, name, "settlement back end", "settlement.backend")
 
     def body_types(self) -> tuple[type[TransactionBody], ...]:
         """Transaction kinds of every installed application, for tools that sign and verify without a node.
@@ -142,7 +208,11 @@ def load_plugins(disabled: Iterable[str] = ()) -> Registry:
     collector = _Collector(manager, owners)
     engines = collector.collect("engine", "consensus_engines")
     transports = collector.collect("transport", "transports")
-    applications = collector.collect("application", "applications", built_in=(AccountsFactory(),))
+    applications = collector.collect(
+        "application", "applications", built_in=(AccountsFactory(), GovernanceFactory(), SettlementFactory())
+    )
+    settlements = collector.collect("settlement", "settlement_backends", built_in=(LedgerBackendFactory(),))
+    commands = collector.collect("command", "cli_commands")
     plugins = tuple(
         Plugin(
             name=name,
@@ -153,7 +223,14 @@ def load_plugins(disabled: Iterable[str] = ()) -> Registry:
         )
         for name, distribution in owners.items()
     )
-    return Registry(engines=engines, transports=transports, applications=applications, plugins=plugins)
+    return Registry(
+        engines=engines,
+        transports=transports,
+        applications=applications,
+        settlements=settlements,
+        commands=commands,
+        plugins=plugins,
+    )
 
 
 def _entry_points() -> list[tuple[EntryPoint, Distribution]]:

@@ -57,6 +57,10 @@ class EpochApplication:
     def check(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> None:
         """Anything may be tried."""
 
+    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
+        """Nothing is anybody's duty."""
+        return False
+
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         """Decide the change."""
         body = transaction.body

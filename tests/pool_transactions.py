@@ -67,7 +67,7 @@ class Harness:
     def account(self, address: bytes) -> tuple[int, int]:
         return self.accounts.get(address, (0, RICH))
 
-    def admit(self, transaction: Transaction, base_fee: int = 1) -> Admission:
+    def admit(self, transaction: Transaction, base_fee: int = 1, standing_fee: int = 0) -> Admission:
         nonce, balance = self.account(transaction.sender)
         return self.pool.admit(
             transaction,
@@ -76,6 +76,7 @@ class Harness:
             base_fee=base_fee,
             block_time_ms=self.block_time_ms,
             now_ns=self.now_ns,
+            standing_fee=standing_fee,
         )
 
     def select(self, count_max: int = 1_000, bytes_max: int = 1 << 20) -> tuple[Transaction, ...]:

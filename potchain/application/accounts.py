@@ -67,6 +67,23 @@ def add_to_treasury(state: StateWriter, fees: int) -> None:
         state.put(TREASURY_KEY, uint256(treasury_balance(state) + fees))
 
 
+def take_from_treasury(state: StateWriter, wanted: int) -> int:
+    """Take so much out, or all there is if that is less; what was taken. The caller says whose it is."""
+    if not wanted:
+        return 0
+    held = treasury_balance(state)
+    taken = min(held, wanted)
+    if taken:
+        state.put(TREASURY_KEY, uint256(held - taken))
+    return taken
+
+
+def credit_account(state: StateWriter, address: bytes, amount: int) -> None:
+    """Add to a balance; the caller knows where the money comes from, and that all there is stays below 2^256."""
+    account = load_account(state, address)
+    store_account(state, address, account.nonce, uint(account.balance) + amount)
+
+
 class AccountsApplication:
     """The built-in application: `Transfer`."""
 
@@ -91,6 +108,10 @@ class AccountsApplication:
         if balance < needed:
             sender = checksum_address(body.from_)
             raise InvalidTransaction("insufficient_funds", f"{sender} has {balance}, needs {needed} with the fee")
+
+    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
+        """Nobody has to transfer anything."""
+        return False
 
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         """Move the amount. Raises TransactionFailed."""

@@ -3,8 +3,9 @@
 Execution is a pure function of (genesis, epoch, parent header, proposal, bodies, state). An inclusion whose nonce,
 expiry, fee or funds do not fit is *skipped*: it changes nothing and pays nothing. Any other takes its place: the fee
 leaves the account, the nonce goes up, the body runs; if the body refuses (`TransactionFailed`) only its own writes are
-rolled back. Fees reach the treasury once per block, after the last transaction and before the applications'
-`end_block`. Since every executed inclusion consumes one nonce, an id is executed at most once.
+rolled back. Duties (`Application.is_duty`) take their place for any fee. Fees reach the treasury once per block, after
+the last transaction and before the applications' `end_block`. Since every executed inclusion consumes one nonce, an id
+is executed at most once.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Executor:
     """Routes transactions to applications and makes blocks. Holds no state of its own."""
 
     def __init__(self, genesis: Genesis, applications: Sequence[Application]) -> None:
-        """Raises PluginError when two applications declare one kind or one event."""
+        """Raises PluginError when two applications declare one kind or one event, or one lacks another."""
         self.genesis = genesis
         self.applications = tuple(applications)
         self._by_kind: dict[str, Application] = {}
@@ -138,6 +139,9 @@ class Executor:
                     )
                 self.event_types[event] = event_type
                 declared_by[event] = application.name
+        names = {application.name for application in self.applications}
+        if "governance" in names and "settlement" not in names:
+            raise PluginError("the application 'governance' decides about 'settlement'; enable both or neither")
         self.types = TransactionTypes(body_types, genesis.hash)
 
     def genesis_records(self) -> Iterator[tuple[bytes, bytes]]:
@@ -178,15 +182,22 @@ class Executor:
 
         Raises InvalidTransaction: `expired`, `insufficient_fee`, `insufficient_funds` or a code of the application.
         """
-        base_fee = epoch.parameters.base_fee
         if transaction.valid_until and block_time_ms > transaction.valid_until:
             raise InvalidTransaction(
                 "expired", f"validUntil {transaction.valid_until} is before the block time {block_time_ms}"
             )
+        base_fee = self.least_fee(transaction, state, epoch)
         if transaction.fee < base_fee:
             raise InvalidTransaction("insufficient_fee", f"the fee is {transaction.fee}, the least is {base_fee}")
         # The pool checks that the sender can pay its fees, the application whatever else it takes.
         self._by_kind[transaction.kind].check(transaction, state, epoch)
+
+    def least_fee(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> int:
+        """The least fee with which it can take its place: the base fee, or 0 if it offers less and is a duty."""
+        base_fee = epoch.parameters.base_fee
+        if transaction.fee >= base_fee or not self._by_kind[transaction.kind].is_duty(transaction, state, epoch):
+            return base_fee
+        return 0
 
     def execute_block(
         self,
@@ -285,7 +296,7 @@ class Executor:
             return skipped_receipt(transaction.id, index, code)
         if transaction.valid_until and context.block_time_ms > transaction.valid_until:
             return skipped_receipt(transaction.id, index, "expired")
-        if fee < context.epoch.parameters.base_fee:
+        if fee < context.epoch.parameters.base_fee and fee < self.least_fee(transaction, working, context.epoch):
             return skipped_receipt(transaction.id, index, "insufficient_fee")
         if left < 0:
             return skipped_receipt(transaction.id, index, "insufficient_funds")

@@ -72,6 +72,15 @@ class Application(Protocol):
         """
         ...
 
+    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
+        """Is this a duty of its sender, which takes its place for any fee, 0 too?
+
+        Asked for transactions with less than the base fee only, when they are admitted and when they take their place;
+        so it must follow from kind, sender, state and epoch alone, and whoever may send one must be bounded by them
+        (operators of the epoch, say). An application without duties returns False.
+        """
+        ...
+
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         """Run the body; fee and nonce are taken already. Raises TransactionFailed, which rolls the body back."""
         ...

@@ -41,10 +41,10 @@ class Entries:
         """The entry of that id."""
         return self._by_id.get(transaction_id)
 
-    def add(self, transaction: Transaction, now_ns: int) -> Entry:
+    def add(self, transaction: Transaction, now_ns: int, standing_fee: int) -> Entry:
         """A new entry."""
         self._arrivals += 1
-        entry = Entry(transaction, len(transaction.raw), self._arrivals, now_ns)
+        entry = Entry(transaction, len(transaction.raw), self._arrivals, now_ns, standing_fee)
         self._by_id[transaction.id] = entry
         self.bytes += entry.size
         if transaction.valid_until:

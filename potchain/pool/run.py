@@ -20,6 +20,8 @@ class Entry(msgspec.Struct, gc=False):
     arrival: int
     """Counts admissions; unique."""
     admitted_ns: int
+    standing_fee: int
+    """What it competes with: its fee, or more for a duty, which need not pay."""
     ready_ns: int = 0
     """Since when it ages; meaningful while it is ready. A replacement inherits it."""
     waiting_ns: int = 0

@@ -240,11 +240,11 @@ class Runs:
                 heads.push((following.order, following.arrival, run, following.transaction.nonce))
         return chosen
 
-    def worth(self, fee: int, ready_ns: int | None) -> tuple[bool, int]:
+    def worth(self, standing_fee: int, ready_ns: int | None) -> tuple[bool, int]:
         """What counts when the pool is full: ready before parked, then the effective fee."""
         if ready_ns is None:
-            return False, self._doubling_s * fee_rank(fee)
-        return True, -ready_order(fee, ready_ns, self._doubling_s)
+            return False, self._doubling_s * fee_rank(standing_fee)
+        return True, -ready_order(standing_fee, ready_ns, self._doubling_s)
 
     def evictable(
         self, count: int, size: int, other_than: bytes, worth_less_than: tuple[bool, int]
@@ -313,7 +313,7 @@ class Runs:
     def _become_ready(self, run: Run, entry: Entry, ready_ns: int, now_ns: int) -> None:
         transaction = entry.transaction
         entry.ready_ns = ready_ns
-        entry.order = ready_order(transaction.fee, ready_ns, self._doubling_s)
+        entry.order = ready_order(entry.standing_fee, ready_ns, self._doubling_s)
         self.ready_count += 1
         if transaction.nonce not in run.held:
             entry.waiting_ns = now_ns
@@ -337,5 +337,5 @@ class Runs:
         entry = run.entries[tail]
         if tail in run.held or entry.transaction.id in self._pinned:
             return None
-        worth = (True, -entry.order) if tail < run.ready_end else self.worth(entry.transaction.fee, None)
+        worth = (True, -entry.order) if tail < run.ready_end else self.worth(entry.standing_fee, None)
         return worth, entry.arrival, run, tail

@@ -145,10 +145,12 @@ class TransactionPool:
         base_fee: int,
         block_time_ms: int,
         now_ns: int,
+        standing_fee: int = 0,
         promised: bool = False,
     ) -> Admission:
         """Take a transaction with a verified signature in; `account_nonce` and `balance` are its sender's.
 
+        `standing_fee`: it competes as if it paid so much, where that is more than its fee: for duties, which pay none.
         `promised`: it was taken before a restart, which may have lost what stood in front of it.
 
         Raises InvalidTransaction, with nothing admitted or evicted: `oversize`, `insufficient_fee`, `expired`,
@@ -167,8 +169,9 @@ class TransactionPool:
         old = None if run is None else run.entries.get(transaction.nonce)
         end = self._runs.end_of(address, account_nonce)
         check_place(transaction, run, old, end, balance, self.limits, promised=promised)
-        evicted = self._make_room(transaction, run, old, end, now_ns)
-        entry = self._entries.add(transaction, now_ns)
+        standing_fee = max(standing_fee, transaction.fee)
+        evicted = self._make_room(transaction, standing_fee, run, old, end, now_ns)
+        entry = self._entries.add(transaction, now_ns, standing_fee)
         if old is not None:
             self._runs.replace(old, entry, now_ns)
             self._entries.drop(old, "replaced", f"replaced by 0x{transaction.id.hex()} with a higher fee")
@@ -179,7 +182,7 @@ class TransactionPool:
         return Admission("added", None, evicted) if evicted else _ADDED
 
     def _make_room(
-        self, transaction: Transaction, run: Run | None, old: Entry | None, end: int, now_ns: int
+        self, transaction: Transaction, standing_fee: int, run: Run | None, old: Entry | None, end: int, now_ns: int
     ) -> tuple[Digest, ...]:
         """Evict what must go for this newcomer, or raise `pool_full` with nothing evicted."""
         over_count = len(self._entries) + 1 - self.limits.count_max
@@ -193,7 +196,7 @@ class TransactionPool:
             ready_ns = old.ready_ns if transaction.nonce < run.ready_end else None
         else:
             ready_ns = now_ns if transaction.nonce == end else None
-        worth = self._runs.worth(transaction.fee, ready_ns)
+        worth = self._runs.worth(standing_fee, ready_ns)
         victims = self._runs.evictable(over_count, over_bytes, transaction.sender, worth)
         if not victims:
             detail = f"fee {transaction.fee} displaces none of {len(self._entries)} transactions; try later or pay more"

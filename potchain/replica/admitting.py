@@ -24,7 +24,7 @@ class Admission:
         outcomes = []
         admitted = []
         for transaction in event.transactions:
-            status, code, detail = self._chain.admit(transaction, now_ns)
+            status, code, detail = self._chain.admit(transaction, now_ns, vouched=event.ticket is None)
             if status == "accepted":
                 admitted.append(transaction)
             outcomes.append((transaction.id, status, code, detail))

@@ -24,6 +24,9 @@ from potchain.replica.outbox import Outbox
 from potchain.replica.proposing import ProposalDesk
 from potchain.transactions import Transaction
 
+DUTY_STANDING = 8
+"""A duty, which need pay nothing, competes as if it paid so many times the base fee: settlement goes on under
+load, and what free duties of a bad operator can hold up is bounded by ageing (three doublings)."""
 UNAPPLIED_MAX = 8
 """Blocks executed in memory that may wait for the disk; further decisions wait."""
 
@@ -148,22 +151,29 @@ class Chain:
         return account.nonce, uint(account.balance)
 
     def admit(
-        self, transaction: Transaction, now_ns: int, *, promised: bool = False
+        self, transaction: Transaction, now_ns: int, *, vouched: bool = False, promised: bool = False
     ) -> tuple[str, str, str]:
         """Offer a transaction with a good signature to the pool, as of the tip: status, code, detail.
 
+        `vouched`: a peer brings it, which has taken it as of some other state. Whether it would succeed as of ours is
+        not asked: what is too late by now, such as the last of many signatures, would otherwise stay with that peer for
+        good, hold up all that its sender does later, and make us look as if we neglected it. It fails in its place.
         `promised`: this node has answered for it before a restart, so a gap in front of it is no reason to forget it.
         """
         try:
-            self._executor.check(transaction, self.state, self._epochs.current, self.tip.block_time_ms)
+            if not (vouched or promised):
+                self._executor.check(transaction, self.state, self._epochs.current, self.tip.block_time_ms)
             nonce, balance = self.account(transaction.sender)
+            epoch = self._epochs.current
+            least_fee = self._executor.least_fee(transaction, self.state, epoch)
             admission = self._pool.admit(
                 transaction,
                 account_nonce=nonce,
                 balance=balance,
-                base_fee=self._epochs.current.parameters.base_fee,
+                base_fee=least_fee,
                 block_time_ms=self.tip.block_time_ms,
                 now_ns=now_ns,
+                standing_fee=0 if least_fee else DUTY_STANDING * max(1, epoch.parameters.base_fee),
                 promised=promised,
             )
         except InvalidTransaction as refusal:

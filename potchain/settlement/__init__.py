@@ -1,6 +1,6 @@
 """Settlement on Layer 2: the values and the interface that ledger, settler and back ends share."""
 
-from potchain.settlement.actions import Action, ActionKind, Contract, Entry, Owners, multisig_digest
+from potchain.settlement.actions import Action, ActionKind, Contract, Entry, Owners, domain_separator, multisig_digest
 from potchain.settlement.events import (
     BatchSeen,
     DepositSeen,
@@ -23,5 +23,5 @@ from potchain.settlement.interface import (
 __all__ = [
     "Action", "ActionKind", "BackendContext", "BatchSeen", "ChainView", "Contract", "ContractState", "DepositSeen",
     "Entry", "Layer2Event", "Owners", "PauseSeen", "Prepared", "ReadyAction", "RelayState", "RootSeen", "RotationSeen",
-    "SettlementBackend", "SettlementBackendFactory", "multisig_digest",
+    "SettlementBackend", "SettlementBackendFactory", "domain_separator", "multisig_digest",
 ]  # fmt: skip

@@ -35,6 +35,10 @@ FAULTS: dict[str, str] = {
     "would_revert": "The contract refuses the call; the text names its error.",
     "underfunded": "The contract holds less unallocated money than the action pays.",
     "paused": "The contract is paused.",
+    "refused": "An endpoint refuses the call; the text has its words.",
+    "not_mined": "The transaction was sent, and no block had it within the time allowed; it may still be mined.",
+    "safe_moved": "The Safe's nonce is not the bound one plus the contract's: it was used for something else.",
+    "unsupported": "The bound contract's scheme has no such action.",
     "not_configured": "The node has no relay key, endpoint or contract.",
 }
 """Codes of `SettlementError`, with their meaning; documented in the operator's guide."""
@@ -68,6 +72,8 @@ class ChainView(msgspec.Struct, frozen=True, kw_only=True):
     contract: ContractState
     events: tuple[Layer2Event, ...]
     """Confirmed events from the asked nonce on, in order, without a gap; at most EVENTS_PER_CALL_MAX."""
+    notes: tuple[str, ...] = ()
+    """What the operator should know though the look succeeded: endpoints left out, and why."""
 
 
 class ReadyAction(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +129,10 @@ class BackendContext(msgspec.Struct, frozen=True, kw_only=True):
 class SettlementBackend(Protocol):
     """A running back end for one bound contract."""
 
+    relay_ahead: int
+    """Actions in a row that may be under way at once. 1: `prepare` can only do the contract's next one; more: it gives
+    the account nonce after those that wait in pools."""
+
     async def open(self) -> None:
         """Check chain id and code. May be called again after it raised."""
         ...
@@ -132,7 +142,14 @@ class SettlementBackend(Protocol):
         ...
 
     async def observe(self, next_event_nonce: int) -> ChainView:
-        """The chain now, with confirmed events from that nonce on. Endpoints must agree."""
+        """The chain now, with confirmed events from that nonce on. Endpoints must agree.
+
+        Asked for an earlier nonce than before it may have to search the chain again.
+        """
+        ...
+
+    async def stands(self, event: Layer2Event) -> bool:
+        """Whether the block of an event that was confirmed is still part of the chain. Cheap."""
         ...
 
     async def prepare(self, ready: ReadyAction, now_ms: int, replaces: Prepared | None = None) -> Prepared:

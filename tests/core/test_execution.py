@@ -31,7 +31,7 @@ from potchain.blocks import (
     receipts_root,
 )
 from potchain.codec import decode
-from potchain.errors import PluginError, TransactionFailed
+from potchain.errors import InvalidTransaction, PluginError, TransactionFailed
 from potchain.genesis import Epoch, Genesis
 from potchain.primitives import UINT64_MAX, UINT256_MAX, ZERO_ADDRESS, Text, Uint64, uint, uint256
 from potchain.transactions import Transaction, TransactionBody
@@ -325,6 +325,11 @@ class Notes:
     def check(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> None:
         """Anything goes."""
 
+    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
+        body = transaction.body
+        assert isinstance(body, Note)
+        return body.text == "duty"
+
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         body = transaction.body
         assert isinstance(body, Note)
@@ -349,6 +354,26 @@ def note(chain: Chain, text: str, refuse: int = 0, nonce: int = 0) -> Transactio
 
 def notes_chain() -> Chain:
     return Chain(make_genesis(BALANCES), (AccountsApplication(), Notes()))
+
+
+def test_a_duty_takes_its_place_for_any_fee_and_nothing_else_does() -> None:
+    chain = notes_chain()
+    alice = key("alice")
+    free = chain.executor.types.sign(Note(alice.address, 0, uint256(0), 0, "duty", 0), alice)
+    cheap = chain.executor.types.sign(Note(alice.address, 1, uint256(3), 0, "duty", 1), alice)
+    other = chain.executor.types.sign(Note(alice.address, 2, uint256(9), 0, "no duty", 0), alice)
+    block = chain.run(free, cheap, other, chain.transfer("bob", "carol", 1, fee=0))
+    assert outcomes(block) == [
+        ("ok", "", 0),
+        ("failed", "refused", 3),
+        ("skipped", "insufficient_fee", 0),
+        ("skipped", "insufficient_fee", 0),
+    ]
+    assert account(chain, "alice") == (2, 997)
+    epoch, now_ms = chain.epoch, chain.tip.block_time_ms
+    chain.executor.check(free, chain.state, epoch, now_ms)
+    with pytest.raises(InvalidTransaction, match="insufficient_fee"):
+        chain.executor.check(other, chain.state, epoch, now_ms)
 
 
 def test_a_refused_body_is_rolled_back_whole_and_only_it() -> None:

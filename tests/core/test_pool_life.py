@@ -23,6 +23,17 @@ def test_senders_go_by_fee_then_by_arrival_and_each_sender_by_nonce() -> None:
     assert harness.select() == (middle, same, cheap_first, dear_second)
 
 
+def test_a_duty_stands_higher_than_its_fee() -> None:
+    harness = Harness(count_max=3)
+    dear, cheap, duty, other = pooled("a", 0, 90), pooled("b", 0, 10), pooled("operator", 0, 0), pooled("c", 0, 50)
+    harness.admit(dear)
+    harness.admit(cheap)
+    harness.admit(duty, base_fee=0, standing_fee=80)
+    assert harness.select() == (dear, duty, cheap)
+    harness.admit(other)  # the pool is full: the cheapest goes, and that is not the duty
+    assert harness.select() == (dear, duty, other)
+
+
 def test_one_sender_may_fill_a_proposal() -> None:
     harness = Harness()
     run = tuple(pooled("a", nonce) for nonce in range(1_000))

@@ -64,6 +64,10 @@ class OpaqueApplication:
     def check(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> None:
         """Anything goes."""
 
+    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
+        """Nothing is anybody's duty."""
+        return False
+
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         """Nothing happens."""
         return ()

@@ -1,0 +1,1 @@
+"""Governance: what a quorum of operators decides about settlement and parameters."""
