@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 import aiohttp
 import msgspec
 from api_node import PaperNode
+from prometheus_client import CollectorRegistry
 
 from potchain.api.app import bound_port, build_app, start_api
 from potchain.api.options import ApiOptions
@@ -69,10 +70,12 @@ class Browser:
 
 
 @asynccontextmanager
-async def serving(node: PaperNode, **options: int) -> AsyncIterator[Browser]:
+async def serving(
+    node: PaperNode, registry: CollectorRegistry | None = None, **options: int
+) -> AsyncIterator[Browser]:
     """A real server on a loopback port, and a client of it. `options` are those of ApiOptions."""
     chosen = msgspec.convert({"port": 0, **options}, ApiOptions)
-    runner = await start_api(build_app(node, node.history, chosen), chosen)
+    runner = await start_api(build_app(node, node.history, chosen, registry), chosen)
     try:
         async with aiohttp.ClientSession() as session:
             yield Browser(session, f"http://127.0.0.1:{bound_port(runner)}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
 
 from core_network import Chain
 
@@ -10,7 +13,11 @@ from potchain.blocks import BlockCertificate, BlockHeader, ExecutedBlock, Receip
 from potchain.errors import LedgerError
 from potchain.evidence import evidence_id
 from potchain.genesis import Epoch
+from potchain.ledger.database import READ_DEADLINE_NS, Database, open_database
 from potchain.ledger.evidence import StoredEvidence
+from potchain.ledger.migrate import upgrade
+from potchain.ledger.settlement import SettlementDeriver, write_settlement
+from potchain.ledger.settlement_reader import SettlementReader
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
 from potchain.transactions import Transfer
 
@@ -25,6 +32,26 @@ class PaperHistory:
         self.rows_height = 0
         self.broken = False
         self.pieces: list[StoredEvidence] = []
+        self._lock = Lock()
+        self._rows: tuple[TemporaryDirectory[str], Database] | None = None
+        self._rows_height = 0
+        self._binding = 0
+
+    @property
+    def settlement(self) -> SettlementReader:
+        """The real rows of all blocks so far, in a database of their own."""
+        with self._lock:
+            if self._rows is None:
+                folder = TemporaryDirectory()
+                self._rows = folder, open_database(Path(folder.name) / "rows.db", role="ledger")
+                upgrade(self._rows[1])
+            database = self._rows[1]
+            blocks = self.chain.blocks[self._rows_height :]
+            rows = SettlementDeriver().derive_blocks(blocks, self._binding)
+            with database.write() as connection:
+                write_settlement(connection, rows)
+            self._rows_height, self._binding = self._rows_height + len(blocks), rows.binding
+        return SettlementReader(database, READ_DEADLINE_NS)
 
     def header(self, height: int) -> BlockHeader | None:
         stored = self.block(height)

@@ -21,10 +21,12 @@ from potchain.api.ports import (
     PendingState,
     PoolEntry,
     PoolStatus,
+    SettlementStatus,
     SubmitOutcome,
     Wait,
 )
 from potchain.application.accounts import account_key, load_account
+from potchain.application.interface import StateReader
 from potchain.blocks import ExecutedBlock, block_hash
 from potchain.consensus.interface import EngineStatus, SlotStatus
 from potchain.errors import InvalidTransaction
@@ -32,6 +34,7 @@ from potchain.genesis import Epoch
 from potchain.links import OFF, LinkProfile, LinkSpec, link_profile
 from potchain.primitives import uint
 from potchain.proofs import StateProof
+from potchain.settlement.report import SettlerReport
 from potchain.transactions import Transaction
 from potchain.transport import PeerStatus
 
@@ -43,9 +46,12 @@ POOL_MAX = 6
 class PaperNode:
     """A node that makes a block when it is told to."""
 
-    def __init__(self, **balances: int) -> None:
-        self.genesis = make_genesis(sorted((balances or {"alice": 10**24, "bob": 10**24}).items()))
-        self.chain = Chain(self.genesis)
+    def __init__(self, chain: Chain | None = None, **balances: int) -> None:
+        """`chain`: one that exists already, with applications of its own."""
+        if chain is None:
+            chain = Chain(make_genesis(sorted((balances or {"alice": 10**24, "bob": 10**24}).items())))
+        self.genesis = chain.genesis
+        self.chain = chain
         self.history = PaperHistory(self.chain)
         self.types = self.chain.executor.types
         self.event_types = self.chain.executor.event_types
@@ -58,6 +64,9 @@ class PaperNode:
         self.fails_with: Exception | None = None
         self.profile: LinkProfile = OFF
         self.takes_links = False
+        self.settling = SettlementStatus(
+            backend="ledger", operator=None, relay_account=None, contract=None, report=SettlerReport(state="off")
+        )
         self.submitted: list[int] = []
         """Size of each call of `submit`."""
         self.waiting = 0
@@ -135,6 +144,12 @@ class PaperNode:
         assert self.takes_links
         self.profile = link_profile(spec, [member.name for member in self.epoch().members])
         return self.links()
+
+    def settlement(self) -> SettlementStatus:
+        return self.settling
+
+    def state(self) -> StateReader:
+        return self.chain.state
 
     def consensus(self) -> ConsensusStatus:
         epoch = self.epoch()

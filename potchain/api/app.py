@@ -31,7 +31,8 @@ from potchain.api.problems import (
     problem_headers,
 )
 from potchain.api.rates import RateLimit
-from potchain.api.routes import ROUTES, Handler
+from potchain.api.route import Handler
+from potchain.api.routes import ROUTES
 from potchain.crypto import digest_of
 from potchain.errors import InvalidTransaction, LedgerError, PotchainError
 

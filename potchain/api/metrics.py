@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from potchain.api.ports import ConsensusStatus, NodePort, NodeStatus
+from potchain.application.settlement.records import Counters, counters
+from potchain.primitives import uint
 from potchain.transport import PeerStatus
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 120.0)
@@ -57,6 +59,7 @@ class NodeCollector(Collector):
         yield from _status_metrics(status)
         yield from _consensus_metrics(self._port.consensus())
         yield from _peer_metrics(self._port.peers())
+        yield from _settlement_metrics(counters(self._port.state()))
 
 
 def _status_metrics(status: NodeStatus) -> Iterator[Metric]:
@@ -122,3 +125,18 @@ def _peer_metrics(peers: tuple[PeerStatus, ...]) -> Iterator[Metric]:
         sizes.add_metric((peer.name, "in"), peer.bytes_in)
         sizes.add_metric((peer.name, "out"), peer.bytes_out)
     yield from (connected, queued, frames, sizes)
+
+
+def _settlement_metrics(now: Counters) -> Iterator[Metric]:
+    """What the ledger says; the settler adds what it does about it."""
+    payouts = GaugeMetricFamily("potchain_settlement_payouts", "Payouts by status.", labels=("status",))
+    payouts.add_metric(("pending",), now.pending)
+    payouts.add_metric(("batched",), now.payouts_open - now.pending)
+    payouts.add_metric(("paid",), now.next_payout - now.payouts_open)
+    yield payouts
+    for name, text, value in (
+        ("owed", "Base units of payouts that are not paid.", uint(now.owed)),
+        ("actions_open", "Actions that are not executed.", now.actions_open),
+        ("stopped", "1 while no batch is formed, by decision or after a surprise.", int(now.paused or now.halted)),
+    ):
+        yield GaugeMetricFamily("potchain_settlement_" + name, text, value)

@@ -13,18 +13,17 @@ import msgspec
 
 from potchain.api.payloads import BatchEntryPayload
 from potchain.api.problems import PROBLEM_MEDIA_TYPE, PROBLEMS, Problem
-from potchain.api.routes import (
+from potchain.api.route import (
     BATCH_SCHEMA,
     BYTES,
     JSON,
-    PAYLOADS,
     PROOF_SCHEMA,
-    ROUTES,
     STATE_PROOF_SCHEMA,
     TEXT,
     Parameter,
     Route,
 )
+from potchain.api.routes import PAYLOADS, ROUTES
 from potchain.blocks import TransactionProof
 from potchain.proofs import StateProof
 from potchain.transactions import TransactionTypes
@@ -42,6 +41,8 @@ _PATH_SCHEMAS: dict[str, JsonObject] = {
         "description": "Height or block hash.",
     },
     "address": {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$", "description": "Account, EIP-55 if mixed case."},
+    "nonce": {"type": "string", "pattern": "^[0-9]{1,19}$", "description": "Nonce of an action."},
+    "number": {"type": "string", "pattern": "^[0-9]{1,19}$", "description": "Id of a payout."},
 }
 _MEMBER_SCHEMAS: dict[str, JsonObject] = {
     "address": {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"},

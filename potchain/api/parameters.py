@@ -81,6 +81,10 @@ class Query:
             raise HttpProblem("bad_query", f"{name} must be seconds from 0 to {WAIT_S_MAX}, not {_cut(text)!r}")
         return float(text)
 
+    def text(self, name: str) -> str | None:
+        """As it was given, if given; the caller checks it."""
+        return self._values.get(name)
+
     def optional_hash(self, name: str) -> bytes | None:
         """32 bytes in hex, if given."""
         return parse_hash(name, self._values[name]) if name in self else None
@@ -109,10 +113,20 @@ def path_hash(request: web.Request) -> bytes:
 
 def path_address(request: web.Request) -> bytes:
     """The account in a path. Raises InvalidTransaction(`bad_address`)."""
-    try:
-        return parse_address(request.match_info["address"])
-    except ValueError as fault:
-        raise InvalidTransaction("bad_address", _cut(str(fault), 160)) from None
+    return _account(request.match_info["address"])
+
+
+def parse_account(text: str | None) -> bytes | None:
+    """The account of a query, if given. Raises InvalidTransaction(`bad_address`)."""
+    return None if text is None else _account(text)
+
+
+def path_number(request: web.Request, name: str) -> int:
+    """A nonce or number in a path."""
+    text = request.match_info[name]
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= HEIGHT_MAX):
+        raise HttpProblem("bad_query", f"{name} must be a whole number from 0 to {HEIGHT_MAX}, not {_cut(text)!r}")
+    return int(text)
 
 
 def path_block(request: web.Request) -> int | bytes:
@@ -123,6 +137,13 @@ def path_block(request: web.Request) -> int | bytes:
     if _HASH.fullmatch(text):
         return bytes.fromhex(text[2:])
     raise HttpProblem("bad_query", f"a block is named by its height or by 0x and 64 hex digits, not {_cut(text)!r}")
+
+
+def _account(text: str) -> bytes:
+    try:
+        return parse_address(text)
+    except ValueError as fault:
+        raise InvalidTransaction("bad_address", _cut(str(fault), 160)) from None
 
 
 def _cut(text: str, size: int = 80) -> str:

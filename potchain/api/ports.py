@@ -15,14 +15,17 @@ from typing import Protocol
 
 import msgspec
 
-from potchain.application.interface import EventData
+from potchain.application.interface import EventData, StateReader
 from potchain.blocks import BlockCertificate, BlockHeader
 from potchain.consensus.interface import EngineStatus
 from potchain.genesis import Epoch, Genesis
 from potchain.ledger.evidence import StoredEvidence
+from potchain.ledger.settlement_reader import SettlementReader
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock
 from potchain.links import LinkProfile, LinkSpec
 from potchain.proofs import StateProof
+from potchain.settlement import Contract
+from potchain.settlement.report import SettlerReport
 from potchain.transactions import Transaction, TransactionTypes
 from potchain.transport import PeerStatus
 
@@ -168,6 +171,20 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether other conditions are taken."""
 
 
+class SettlementStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this node does about settlement, beside what the ledger says."""
+
+    backend: str
+    """Name of the chosen back end."""
+    operator: bytes | None
+    """Account that signs and votes; None when this node has no operator key."""
+    relay_account: bytes | None
+    """Account that pays for gas; None when this node does not relay."""
+    contract: Contract | None
+    """The bound contract."""
+    report: SettlerReport
+
+
 class NodePort(Protocol):
     """A running node as the API sees it."""
 
@@ -189,6 +206,12 @@ class NodePort(Protocol):
 
     async def set_links(self, spec: LinkSpec) -> LinkStatus:
         """Emulate these conditions from now on. Raises LinkError for what makes no sense, or without leave."""
+        ...
+
+    def settlement(self) -> SettlementStatus: ...
+
+    def state(self) -> StateReader:
+        """The state after the highest executed block; read it without awaiting anything in between."""
         ...
 
     async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
@@ -242,6 +265,11 @@ class HistoryPort(Protocol):
     Calls block; they run on threads and must be safe to use from several at once. LedgerError when the database
     cannot be read, or not in time.
     """
+
+    @property
+    def settlement(self) -> SettlementReader:
+        """Payouts, actions and proposals, which never lag."""
+        ...
 
     def header(self, height: int) -> BlockHeader | None:
         """The header at a height; None above the tip."""

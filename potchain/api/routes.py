@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
-from aiohttp import web
 
 from potchain.api import evidence_handlers, ledger_handlers, link_handlers, node_handlers, transaction_handlers
 from potchain.api.evidence_payloads import EvidenceListPayload
@@ -20,7 +17,7 @@ from potchain.api.node_payloads import (
     StatusPayload,
     ValidatorsPayload,
 )
-from potchain.api.parameters import HEIGHT_MAX, PAGE_LIMIT, PAGE_LIMIT_MAX, WAIT_S, WAIT_S_MAX
+from potchain.api.parameters import WAIT_S
 from potchain.api.payloads import (
     AccountPayload,
     BlocksPayload,
@@ -30,56 +27,19 @@ from potchain.api.payloads import (
     SubmittedPayload,
     TransactionPayload,
 )
-from potchain.typed_data import JsonObject
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter, as OpenAPI describes it."""
-
-    name: str
-    schema: JsonObject
-    meaning: str
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One method and path."""
-
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    answers: dict[int, type[msgspec.Struct] | str]
-    """HTTP status to the payload, or to a media type, or to the name of a schema that is written by hand."""
-    query: tuple[Parameter, ...] = ()
-    codes: tuple[str, ...] = ()
-    """Problems that this route has beyond the ones that any route has."""
-    body: str = ""
-    """Name of the schema of the body that it takes."""
-    is_open: bool = False
-    """Whether a client off loopback needs no token."""
-
-    @property
-    def operation(self) -> str:
-        """Its name in the OpenAPI document."""
-        return self.handler.__name__
-
-
-TEXT = "text/plain"
-JSON = "application/json"
-BYTES = "application/octet-stream"
-BATCH_SCHEMA = "BatchAnswer"
-PROOF_SCHEMA = "TransactionProof"
-STATE_PROOF_SCHEMA = "StateProof"
-
-_WHOLE: JsonObject = {"type": "integer", "minimum": 0, "maximum": HEIGHT_MAX}
-_LIMIT = Parameter(
-    "limit",
-    {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT_MAX, "default": PAGE_LIMIT},
-    "Entries of the page.",
+from potchain.api.route import (
+    BYTES,
+    JSON,
+    LIMIT,
+    PROOF_SCHEMA,
+    SECONDS,
+    STATE_PROOF_SCHEMA,
+    TEXT,
+    WHOLE,
+    Parameter,
+    Route,
 )
-_SECONDS: JsonObject = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
+from potchain.api.settlement_routes import SETTLEMENT_ROUTES
 
 BODY_CODES = ("bad_json", "malformed", "bad_request", "body_timeout", "body_too_large")
 """What can be wrong with a body."""
@@ -88,7 +48,12 @@ SUBMISSION_CODES = (
     "too_many_transactions", "oversize", "bad_signature", "wrong_chain", "zero_address", "zero_amount", "memo_too_long",
     "insufficient_fee", "expired", "stale_nonce", "nonce_gap_too_large", "insufficient_funds",
     "fee_too_low_to_replace", "replaced", "replaced_on_chain", "pool_timeout", "evicted", "sender_limit", "bad_request",
-    "body_timeout", "body_too_large", "pool_full", "syncing", "timeout",
+    "body_timeout", "body_too_large", "pool_full", "syncing", "timeout", "not_operator", "below_minimum", "bad_payload",
+    "bad_scheme", "bad_chain", "bad_safe", "bad_owners", "bad_threshold", "bad_parameter", "out_of_range", "bad_value",
+    "invalid_epoch", "too_much_money", "owners_in_safe", "not_bound", "already_bound", "actions_open",
+    "too_many_bindings", "unknown_action", "batch_closed", "already_signed", "wrong_epoch", "stale_event",
+    "too_far_ahead", "already_voted", "unknown_proposal", "unchanged", "too_many_actions", "too_many_proposals",
+    "too_many_payouts",
 )  # fmt: skip
 """What the executor, the applications and the pool refuse with, and what can be wrong with a body."""
 
@@ -119,7 +84,7 @@ ROUTES: tuple[Route, ...] = (
                 {"type": "string", "enum": ["final", "decided"]},
                 "Answer when it is certified (final) or executed (decided); one transaction only.",
             ),
-            Parameter("timeout", {**_SECONDS, "default": WAIT_S}, "Seconds to wait at most."),
+            Parameter("timeout", {**SECONDS, "default": WAIT_S}, "Seconds to wait at most."),
         ),
         codes=SUBMISSION_CODES,
         body="SubmissionBody",
@@ -148,10 +113,10 @@ ROUTES: tuple[Route, ...] = (
         summary="Blocks by page, newest first or ascending; may wait for new ones",
         answers={200: BlocksPayload},
         query=(
-            Parameter("before", _WHOLE, "Newest first, below this height."),
-            Parameter("after", _WHOLE, "Ascending, above this height."),
-            _LIMIT,
-            Parameter("wait", {**_SECONDS, "default": 0}, "With after: seconds to wait when there is none yet."),
+            Parameter("before", WHOLE, "Newest first, below this height."),
+            Parameter("after", WHOLE, "Ascending, above this height."),
+            LIMIT,
+            Parameter("wait", {**SECONDS, "default": 0}, "With after: seconds to wait when there is none yet."),
             Parameter("certified", {"type": "boolean", "default": False}, "Only blocks that are final."),
             Parameter("ids", {"type": "boolean", "default": False}, "With transaction ids; the page may be shorter."),
         ),
@@ -180,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
         answers={200: HistoryPayload},
         query=(
             Parameter("cursor", {"type": "string"}, "`next` of the page before."),
-            _LIMIT,
+            LIMIT,
         ),
         codes=("bad_address",),
     ),
@@ -192,6 +157,7 @@ ROUTES: tuple[Route, ...] = (
         answers={200: STATE_PROOF_SCHEMA},
         codes=("bad_address", "not_certified"),
     ),
+    *SETTLEMENT_ROUTES,
     Route(
         method="GET",
         path="/v1/validators",
@@ -207,7 +173,7 @@ ROUTES: tuple[Route, ...] = (
         answers={200: PoolPayload},
         query=(
             Parameter("cursor", {"type": "string"}, "`next` of the page before."),
-            Parameter("limit", {**_LIMIT.schema, "minimum": 0}, "Entries of the page; 0 for the sizes alone."),
+            Parameter("limit", {**LIMIT.schema, "minimum": 0}, "Entries of the page; 0 for the sizes alone."),
         ),
     ),
     Route(
@@ -224,8 +190,8 @@ ROUTES: tuple[Route, ...] = (
         summary="Members that signed two contradicting messages, with both signatures",
         answers={200: EvidenceListPayload},
         query=(
-            Parameter("cursor", _WHOLE, "`next` of the page before."),
-            _LIMIT,
+            Parameter("cursor", WHOLE, "`next` of the page before."),
+            LIMIT,
         ),
     ),
     Route(

@@ -54,6 +54,8 @@ def _plugin_defaults(loaded: NodeConfig) -> list[Setting]:
         (f"consensus.{loaded.consensus.engine}", registry.engine(loaded.consensus.engine).options_type),
         (f"transport.{loaded.transport.name}", registry.transport(loaded.transport.name).options_type),
     ]
+    backend = loaded.settlement.backend
+    chosen.append((f"settlement.{backend}", registry.settlement(backend).options_type))
     chosen += [(f"application.{name}", registry.application(name).options_type) for name in loaded.application.enabled]
     known = {setting.key for setting in loaded.settings}
     found = []

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 
 import click
 
-from potchain.errors import ClientError, ConfigError, InvalidProof, LedgerCorrupt, LedgerError, PotchainError
+from potchain.errors import (
+    ClientError,
+    ConfigError,
+    InvalidProof,
+    LedgerCorrupt,
+    LedgerError,
+    PluginError,
+    PotchainError,
+    SettlementError,
+)
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -21,10 +30,10 @@ EXIT_INTERRUPTED = 130
 
 EXIT_CODES = {
     EXIT_OK: "done",
-    EXIT_FAILED: "a check failed: a proof, a ledger, a network that is not well, a point of an experiment",
+    EXIT_FAILED: "a check failed: a proof, a ledger, a network that is not well, a point of an experiment, a contract",
     EXIT_USAGE: "wrong usage, configuration, genesis, key or plug-in",
-    EXIT_UNREACHABLE: "no node, or no scheduler, answers at the URL",
-    EXIT_REFUSED: "the node refused, or answered with an error",
+    EXIT_UNREACHABLE: "no node, scheduler or chain answers at the URL",
+    EXIT_REFUSED: "the node or the chain refused, or answered with an error",
     EXIT_TIMEOUT: "not within the time allowed; nothing is lost, ask again",
     EXIT_NODE: "this node or command cannot go on: a ledger, a file, a socket",
     EXIT_INTERRUPTED: "interrupted",
@@ -37,10 +46,12 @@ COMMANDS = {
     "demo": "potchain.cli.demo:demo",
     "evidence": "potchain.cli.evidence:evidence",
     "experiment": "potchain.cli.experiment:experiment",
+    "gov": "potchain.cli.gov:gov",
     "ledger": "potchain.cli.ledger:ledger",
     "links": "potchain.cli.links:links",
     "plugin": "potchain.cli.plugin:plugin",
     "recover": "potchain.cli.recover:recover",
+    "settle": "potchain.cli.settle:settle",
     "sim": "potchain.cli.sim:sim",
     "start": "potchain.cli.node:start",
     "status": "potchain.cli.node:status",
@@ -51,15 +62,19 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands are imported when they are asked for; plug-ins are, when a name is none of ours."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in alphabetical order."""
-        return sorted(COMMANDS)
+        """All commands, in alphabetical order. A plug-in that cannot be loaded is told, and costs only its own."""
+        try:
+            return sorted({**_commands_of_plugins(), **COMMANDS})
+        except PluginError as fault:
+            click.echo(f"potchain: {fault}", err=True)
+            return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
-        place = COMMANDS.get(cmd_name)
+        """The command of that name. Raises PluginError when a plug-in cannot be loaded."""
+        place = COMMANDS.get(cmd_name) or _commands_of_plugins().get(cmd_name)
         if place is None:
             return None
         module, _, attribute = place.partition(":")
@@ -70,6 +85,19 @@ class LazyGroup(click.Group):
         """The table of exit codes."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
+
+def _commands_of_plugins() -> dict[str, str]:
+    from potchain.registry import load_plugins
+
+    places = {name: command.place for name, command in load_plugins().commands.items()}
+    taken = sorted(set(places) & set(COMMANDS))
+    if taken:
+        raise PluginError(
+            f"a plug-in offers the command {taken[0]!r}, which the program has itself; see `potchain plugin list`, "
+            f"and uninstall that plug-in"
+        )
+    return places
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -118,6 +146,8 @@ def exit_code_of(fault: PotchainError) -> int:
         return EXIT_FAILED
     if isinstance(fault, LedgerError):
         return EXIT_NODE
+    if isinstance(fault, SettlementError):
+        return _EXIT_OF_SETTLEMENT.get(fault.code, EXIT_REFUSED)
     return EXIT_USAGE if isinstance(fault, ConfigError) else _EXIT_OF_OTHERS.get(type(fault).__name__, EXIT_NODE)
 
 
@@ -130,3 +160,13 @@ _EXIT_OF_OTHERS = {
     "SchedulerUnreachable": EXIT_UNREACHABLE,
 }
 """Where the error's place in the tree does not say it."""
+
+_EXIT_OF_SETTLEMENT = {
+    "unreachable": EXIT_UNREACHABLE,
+    "not_mined": EXIT_TIMEOUT,
+    "not_configured": EXIT_USAGE,
+    "wrong_chain": EXIT_USAGE,
+    "wrong_contract": EXIT_FAILED,
+    "owners_differ": EXIT_FAILED,
+}
+"""By code of a SettlementError; the others are refusals of the chain or of an endpoint."""

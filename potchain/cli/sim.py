@@ -91,7 +91,7 @@ def sim() -> None:
 @sim.command()
 @click.option("--seeds", type=SeedsType(), default="1-100", show_default=True, help="Numbers and ranges.")
 @click.option("--profile", default="mixed", show_default=True,
-              help="calm, lossy, partitions, crashes, disks, clocks, byzantine or mixed.")
+              help="calm, lossy, partitions, crashes, disks, clocks, byzantine, mixed or settlement.")
 @click.option("--trace", type=NEW_FILE, help="Write every event of the run to this file; for one seed.")
 @campaign_options
 def run(
@@ -166,10 +166,11 @@ def twins(
 @sim.command("crash-sweep")
 @click.option("--sample", default=0, type=click.IntRange(0), help="Run that many of the crash points [default: all].")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="For the sample.")
+@click.option("--settlement", is_flag=True, help="Of a run that settles: each intent and each relay of its settlers.")
 @campaign_options
 def crash_sweep(
-    sample: int, seed: int, nodes: int, engine: str, jobs: int, resume: Path | None, summary: Path | None,
-    failures: Path, no_minimise: bool, as_json: bool,
+    sample: int, seed: int, settlement: bool, nodes: int, engine: str, jobs: int, resume: Path | None,
+    summary: Path | None, failures: Path, no_minimise: bool, as_json: bool,
 ) -> int:
     """Cut the power of each node at each write, send and decision of a run, cleanly and with a torn write.
 
@@ -177,10 +178,11 @@ def crash_sweep(
     Example:
       potchain sim crash-sweep --nodes 4
       potchain sim crash-sweep --nodes 4 --sample 100
+      potchain sim crash-sweep --nodes 4 --settlement
     """  # fmt: skip
     from potchain.registry import load_plugins
     from potchain.sim.campaign import Job
-    from potchain.sim.crash_sweep import base_plans, crash_plans, crash_points, sampled
+    from potchain.sim.crash_sweep import base_plans, crash_plans, crash_points, sampled, settlement_plan
 
     options = CampaignOptions(
         engine=engine, jobs=jobs, resume=resume, summary=summary, failures=failures, minimise=not no_minimise,
@@ -188,7 +190,7 @@ def crash_sweep(
     )  # fmt: skip
     factory = load_plugins().engine(engine)
     plans: list[tuple[str, Plan]] = []
-    for base in base_plans(nodes):
+    for base in (settlement_plan(nodes),) if settlement else base_plans(nodes):
         _, points = crash_points(base, factory)
         plans.append((f"base {base.seed}", base))
         for plan in crash_plans(base, points):
@@ -196,7 +198,8 @@ def crash_sweep(
             name = f"base {base.seed} node {crash.node} boundary {crash.index}"  # type: ignore[union-attr]
             plans.append((name + (" torn" if crash.torn else ""), plan))  # type: ignore[union-attr]
     chosen = sampled(plans, sample, seed) if sample else plans
-    campaign = _Campaign(f"crash-sweep --nodes {nodes} --engine {engine} --sample {sample} --seed {seed}", options)
+    title = f"crash-sweep --nodes {nodes} --engine {engine} --sample {sample} --seed {seed}"
+    campaign = _Campaign(title + (" --settlement" if settlement else ""), options)
     return campaign.run([Job(name, plan) for name, plan in chosen])
 
 

@@ -16,18 +16,17 @@ from potchain.cli.options import (
     FILE,
     HASH,
     UINT64,
-    aligned,
     emit,
     json_option,
     key_options,
     password_from,
     url_options,
 )
-from potchain.cli.program import EXIT_FAILED, EXIT_OK
+from potchain.cli.sending import report, send, send_options, transaction_lines, wire
 from potchain.errors import CodecError, InvalidTransaction
 from potchain.event_loop import run_async
 from potchain.primitives import uint256
-from potchain.typed_data import domain_json, struct_to_json
+from potchain.typed_data import domain_json
 
 if TYPE_CHECKING:
     from potchain.client import ChainInfo, NodeClient
@@ -43,7 +42,7 @@ BASE_FEE_DEFAULT = 10
 
 @click.group()
 def tx() -> None:
-    """Transactions: transfer, sign offline, submit, show.
+    """Transactions: transfer, withdraw, sign offline, submit, show.
 
     \b
     Example:
@@ -97,11 +96,29 @@ def transfer(key: Path, password_file: Path | None, to: bytes, amount: int, fee:
                 signing_key, chain.genesis_hash, to, amount, chain.base_fee if fee is None else fee, chosen,
                 valid_until, memo_bytes,
             )
-            answer = await node.submit_one(_wire(signed), wait="final" if wait else "", timeout_s=timeout)
+            answer = await node.submit_one(wire(signed), wait="final" if wait else "", timeout_s=timeout)
             return signed, answer
 
     signed, answer = run_async(work())
-    return _report(answer, f"0x{signed.id.hex()}", as_json)
+    return report(answer, f"0x{signed.id.hex()}", as_json)
+
+
+@tx.command()
+@click.option("--amount", type=AMOUNT, required=True, help="Base units.")
+@send_options("the network's base fee")
+def withdraw(amount: int, as_json: bool, **sending: Any) -> int:  # noqa: ANN401 - options of `send`
+    """Move an amount from the sender's balance to the same address on Layer 2.
+
+    The ledger owes it from then on; `potchain settle payouts --account ADDRESS` says how far it is.
+
+    \b
+    Example:
+      potchain tx withdraw --key alice.json --amount 5 --wait
+    """
+    from potchain.application.settlement.bodies import Withdraw
+
+    transaction_id, answer = send(Withdraw, {"amount": uint256(amount)}, **sending)
+    return report(answer, transaction_id, as_json)
 
 
 @tx.command()
@@ -127,7 +144,7 @@ def sign(key: Path, password_file: Path | None, to: bytes, amount: int, fee: int
     memo_bytes = _memo(memo)
     signing_key = load_account_key(key, password_from(password_file))
     signed = _sign_transfer(signing_key, parsed.hash, to, amount, fee, nonce, valid_until, memo_bytes)
-    document = {"id": "0x" + signed.id.hex(), "domain": domain_json(parsed.hash), **_wire(signed)}
+    document = {"id": "0x" + signed.id.hex(), "domain": domain_json(parsed.hash), **wire(signed)}
     if out is None:
         emit(document, True, [])
         return
@@ -161,7 +178,7 @@ def submit(file: Path, wait: bool, timeout: int, url: str, token: str, as_json: 
     answer = run_async(work())
     if stated is not None and answer.get("id") != stated:
         raise CodecError(f"{file} states id {stated}, but the node has it as {answer.get('id')}: the file was changed")
-    return _report(answer, str(answer.get("id")), as_json)
+    return report(answer, str(answer.get("id")), as_json)
 
 
 @tx.command()
@@ -176,7 +193,7 @@ def show(id: str, url: str, token: str, as_json: bool) -> None:
       potchain tx show 0x6d0a...   (66 characters)
     """
     answer = run_async(_get(url, token, f"/v1/transactions/{id}"))
-    emit(answer, as_json, _lines(answer))
+    emit(answer, as_json, transaction_lines(answer))
 
 
 @tx.command()
@@ -218,15 +235,6 @@ def _sign_transfer(
     return TransactionTypes([Transfer], genesis_hash).sign(body, key)
 
 
-def _wire(signed: Transaction) -> JsonObject:
-    """The body of `POST /v1/transactions`."""
-    return {
-        "kind": signed.kind,
-        "message": struct_to_json(signed.body),
-        "signature": "0x" + signed.signature.hex(),
-    }
-
-
 def _memo(text: str) -> bytes:
     from potchain.transactions import MEMO_BYTES_MAX
 
@@ -259,27 +267,3 @@ async def _check_network(node: NodeClient, document: JsonObject, file: Path) -> 
         raise InvalidTransaction(
             "wrong_chain", f"{file} is signed for the network {domain.get('salt')}, this node is of {ours}"
         )
-
-
-def _report(answer: JsonObject, transaction_id: str, as_json: bool) -> int:
-    """Print what became of a submission; 1 when it took its place but its action failed."""
-    if "receipt" not in answer:
-        emit(answer, as_json, [f"{transaction_id}  {answer.get('status', 'accepted')}; ask: potchain tx show"])
-        return EXIT_OK
-    emit(answer, as_json, _lines(answer))
-    receipt = answer["receipt"] or {}
-    return EXIT_OK if receipt.get("status") == "ok" else EXIT_FAILED
-
-
-def _lines(answer: JsonObject) -> list[str]:
-    block, receipt = answer.get("block") or {}, answer.get("receipt") or {}
-    pairs: list[tuple[str, object]] = [("id", answer.get("id")), ("state", answer.get("state"))]
-    if block:
-        pairs += [("final", "yes" if answer.get("certified") else "not yet"), ("block", block.get("height"))]
-        pairs += [("index", answer.get("index")), ("result", receipt.get("code") or receipt.get("status"))]
-        pairs.append(("fee", receipt.get("fee")))
-    if answer.get("reason"):
-        pairs.append(("reason", f"{answer.get('code')}: {answer['reason']}"))
-    for name, value in (answer.get("message") or {}).items():
-        pairs.append((f"  {name}", value))
-    return aligned(pairs)

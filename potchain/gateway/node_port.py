@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from potchain.api.ports import (
     AccountView,
@@ -14,12 +14,14 @@ from potchain.api.ports import (
     PendingState,
     PoolEntry,
     PoolStatus,
+    SettlementStatus,
     SubmitOutcome,
     Wait,
 )
 from potchain.api.proving import epoch_links
 from potchain.application.accounts import account_key, load_account
 from potchain.application.execution import Executor
+from potchain.application.interface import StateReader
 from potchain.consensus.interface import EngineFactory
 from potchain.driver import Driver
 from potchain.driver.bookkeeper import BookkeeperPort
@@ -34,6 +36,7 @@ from potchain.ledger.reader import LedgerReader
 from potchain.links import LinkSpec
 from potchain.primitives import NS_PER_MS, Digest, uint
 from potchain.proofs import StateProof
+from potchain.settlement.report import SettlerReport
 from potchain.transactions import MEMO_BYTES_MAX, TRANSACTION_BYTES_MAX, Transaction
 from potchain.transport import PeerStatus, Transport
 
@@ -63,8 +66,10 @@ class Gateway:
         name: str,
         version: str,
         links: LinkControl | None = None,
+        settlement: Callable[[], SettlementStatus] | None = None,
     ) -> None:
-        """`links`: without it nothing is emulated, and nobody may change that."""
+        """`links`: without it nothing is emulated, and nobody may change that. `settlement`: what the settler says of
+        itself; without it there is none."""
         self.genesis = driver.replica.genesis
         self.types = executor.types
         self.event_types = executor.event_types
@@ -80,6 +85,7 @@ class Gateway:
         self._name = name
         self._version = version
         self._links = links or LinkControl(transport, clock, tuple)
+        self._settlement = settlement or _no_settlement
         self._started_at_ms = clock.now().unix_ms
 
     # --- status -----------------------------------------------------------------------------------------------------
@@ -113,6 +119,10 @@ class Gateway:
     async def set_links(self, spec: LinkSpec) -> LinkStatus:
         """Emulate other ones from now on, if the operator has allowed it."""
         return await self._links.set(spec)
+
+    def settlement(self) -> SettlementStatus:
+        """What this node does about settlement."""
+        return self._settlement()
 
     def status(self) -> NodeStatus:
         """Where this node is."""
@@ -234,6 +244,10 @@ class Gateway:
             balance=uint(account.balance),
         )
 
+    def state(self) -> StateReader:
+        """The state after the highest executed block."""
+        return self._replica.chain.state
+
     async def state_proof(self, address: bytes) -> StateProof | None:
         """Proof of the account's record, or of its absence, under the newest block once that is certified."""
         key = account_key(address)
@@ -323,3 +337,9 @@ class Gateway:
     async def _find(self, transaction_id: bytes) -> tuple[int, int] | None:
         recent = self._recent.place_of(transaction_id)
         return recent or await asyncio.to_thread(self._reader.locate, transaction_id)
+
+
+def _no_settlement() -> SettlementStatus:
+    return SettlementStatus(
+        backend="ledger", operator=None, relay_account=None, contract=None, report=SettlerReport(state="off")
+    )

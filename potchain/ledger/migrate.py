@@ -21,7 +21,7 @@ from potchain.ledger.schema import Role
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest revision in the package; a test compares."""
 MIGRATIONS_PACKAGE = "potchain_migrations"
 

@@ -25,6 +25,7 @@ from potchain.ledger.database import Database
 from potchain.ledger.history import HistoryDeriver, HistoryReceipts, HistoryRows
 from potchain.ledger.keyed_rows import RANGES, Change, KeyedBatch
 from potchain.ledger.rows import insert_values, upsert_rows
+from potchain.ledger.settlement import SettlementDeriver, rebuild_settlement
 from potchain.ledger.state_rows import HISTORY, KEYED, progress_of
 from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.transactions import TransactionTypes
@@ -89,6 +90,7 @@ class Projector:
         self._tip = tip
         self._database = database
         self._deriver = HistoryDeriver(types, event_types)
+        self._settlement = SettlementDeriver(event_types)
         self._tip_height = self._tip_total = self._height = self._position = self._total = self._complete = 0
         self._appended = (0, 0)
         self._current: _Block | None = None
@@ -142,10 +144,11 @@ class Projector:
             self._batch_is_sealed = True
 
     def reindex(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Throw all projected rows away and derive them again."""
+        """Throw all projected rows away, those of settlement too, and derive them again."""
         with self._database.write() as connection:
             for table in (*schema.PROJECTIONS, schema.projection_progress):
                 connection.execute(sa.delete(table))
+            rebuild_settlement(connection, self._settlement)
         self._load_progress()
         self.catch_up(progress)
 

@@ -34,6 +34,7 @@ from potchain.ledger import schema
 from potchain.ledger.database import READ_DEADLINE_NS, Database
 from potchain.ledger.evidence import StoredEvidence, evidence_by_id, evidence_page, stored_evidence
 from potchain.ledger.history import id_prefix
+from potchain.ledger.settlement_reader import SettlementReader
 from potchain.ledger.stored import BlockContents, Inclusion, StoredBlock, decode_stored
 from potchain.primitives import Digest
 
@@ -67,6 +68,7 @@ class LedgerReader:
 
     def __init__(self, database: Database, deadline_ns: int = READ_DEADLINE_NS) -> None:
         self.database = database
+        self.settlement = SettlementReader(database, deadline_ns)
         self._deadline_ns = deadline_ns
         self._contents = lru_cache(CONTENTS_CACHED)(self._read_contents)
         self._genesis_height: int | None = None

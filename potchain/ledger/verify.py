@@ -9,7 +9,6 @@ table, and `potchain ledger reindex` makes them anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
 
 import msgspec
 import sqlalchemy as sa
@@ -32,6 +31,8 @@ from potchain.ledger.check import (
 from potchain.ledger.history import ADDRESS_KEY, ID_KEY, HistoryDeriver, HistoryRows
 from potchain.ledger.reader import LedgerReader
 from potchain.ledger.rows import cut_rows
+from potchain.ledger.settlement import SettlementDeriver
+from potchain.ledger.settlement_check import SettlementSums, added
 from potchain.ledger.state_rows import HISTORY, KEYED, progress_of, projected_state
 from potchain.transactions import Transaction, TransactionTypes
 
@@ -133,6 +134,7 @@ class _ProjectedRows:
     def __init__(self, reader: LedgerReader, authorities: Authorities) -> None:
         self._reader = reader
         self._deriver = HistoryDeriver(authorities.types, authorities.event_types)
+        self._settlement = SettlementSums(SettlementDeriver(authorities.event_types))
         with reader.database.read() as connection:
             self._appended = progress_of(connection, HISTORY)
             self._keyed = progress_of(connection, KEYED)
@@ -145,10 +147,14 @@ class _ProjectedRows:
         height = block.header.height
         for change in block.changes:
             self._apply(change, height)
-        if (height, 0) >= self._appended:
-            return
         contents = self._reader.contents(height)
         assert contents is not None
+        if block.proposal is None:
+            self._settlement.add_genesis(height, block.changes)
+        else:
+            self._settlement.add(height, contents.receipts)
+        if (height, 0) >= self._appended:
+            return
         rows = HistoryRows()
         stop = len(block.bodies) if height < self._appended[0] else self._appended[1]
         self._deriver.derive(height, contents.bodies, contents.receipts, 0, stop, rows)
@@ -169,13 +175,16 @@ class _ProjectedRows:
                 self._compare(connection, table, sa.or_(table.c.height < height, partly))
             for table in _KEYED_HISTORY:
                 self._compare(connection, table, table.c.height < self._keyed[0])
+            differing = self._settlement.differing(connection)
+            if differing:
+                raise self._differs(differing)
             self._compare_state(connection)
 
     def _add(self, table: sa.Table, rows: Iterable[Sequence[object]]) -> None:
-        self._sums[table.name] = _added(self._sums[table.name], rows)
+        self._sums[table.name] = added(self._sums[table.name], rows)
 
     def _compare(self, connection: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> None:
-        found = _added(0, map(tuple, connection.execute(sa.select(table).where(where))))
+        found = added(0, map(tuple, connection.execute(sa.select(table).where(where))))
         if found != self._sums[table.name]:
             raise self._differs(table.name)
 
@@ -206,10 +215,3 @@ class _ProjectedRows:
 
 _IN_ORDER = (schema.transactions, schema.events)
 _KEYED_HISTORY = (schema.transaction_ids, schema.account_transactions)
-
-
-def _added(total: int, rows: Iterable[Sequence[object]]) -> int:
-    for row in rows:
-        plain = msgspec.msgpack.encode([str(value) if isinstance(value, int) else value for value in row])
-        total = (total + int.from_bytes(sha256(plain).digest(), "big")) % 2**256
-    return total

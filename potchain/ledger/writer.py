@@ -1,16 +1,18 @@
 """Makes blocks durable: the decide transaction, and block certificates after it.
 
-One SQL transaction per call, blobs only: rows keyed by random bytes would cost twenty times more here, and are the
-projection's business. One thread calls this, with nobody else writing; what has been applied is never changed again.
+One SQL transaction per call, blobs and the few rows of settlement: rows keyed by random bytes would cost twenty times
+more here, and are the projection's business. One thread calls this, with nobody else writing; what has been applied is
+never changed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from potchain.application.interface import EventData
 from potchain.blocks import BlockCertificate, BlockHeader, ExecutedBlock, StateChange
 from potchain.codec import encode
 from potchain.errors import LedgerCorrupt, LedgerError
@@ -19,6 +21,7 @@ from potchain.ledger import schema
 from potchain.ledger.database import Database
 from potchain.ledger.evidence import FoundEvidence, store_evidence
 from potchain.ledger.rows import Row, insert_rows, upsert_rows
+from potchain.ledger.settlement import SettlementDeriver, binding_of, taken_over_rows, write_settlement
 from potchain.ledger.stored import BlockRow, certificate_checksum, decode_stored, genesis_row, row_of
 from potchain.primitives import ZERO_DIGEST, Digest
 
@@ -26,12 +29,16 @@ from potchain.primitives import ZERO_DIGEST, Digest
 class LedgerWriter:
     """The only writer of blocks and certificates."""
 
-    def __init__(self, database: Database) -> None:
-        """`database` has its tables already: `migrate.upgrade`."""
+    def __init__(self, database: Database, event_types: Mapping[str, type[EventData]] | None = None) -> None:
+        """`database` has its tables already: `migrate.upgrade`. `event_types` of the network, by `Event.kind`; None:
+        those of the core."""
         self._database = database
+        self._settlement = SettlementDeriver(event_types)
         self._height = -1
         self._hash = ZERO_DIGEST
         self._total = 0
+        self._binding = 0
+        """Number of the contract that settlement's rows are of."""
 
     @property
     def height(self) -> int:
@@ -95,11 +102,14 @@ class LedgerWriter:
             if block.next_epoch:
                 epochs.append(_epoch_row(decode_stored(Epoch, block.next_epoch, block.height)))
             height, parent, total = block.height, block.hash, total + block.header.tx_count
+        settlement = self._settlement.derive_blocks(blocks, self._binding)
         with self._database.write() as connection:
             insert_rows(connection, schema.blocks, rows)
             insert_rows(connection, schema.epochs, epochs)
+            write_settlement(connection, settlement)
             upsert_rows(connection, schema.block_certificates, self._certificate_rows(certificates), ())
         self._height, self._hash, self._total = height, parent, total
+        self._binding = settlement.binding
 
     def store_certificates(self, certificates: Sequence[BlockCertificate]) -> None:
         """Keep block certificates of stored blocks, already verified; one that is there stays as it is."""
@@ -135,6 +145,7 @@ class LedgerWriter:
         insert_rows(connection, schema.chain, [(1, genesis.hash, encode(genesis), schema.LEDGER_FORMAT)])
         insert_rows(connection, schema.epochs, [_epoch_row(genesis.first_epoch)])
         insert_rows(connection, schema.blocks, [genesis_row(header, changes)])
+        write_settlement(connection, taken_over_rows(header.height, changes))
 
     def _check_genesis(self, connection: Connection, header: BlockHeader) -> None:
         height = header.height
@@ -148,6 +159,7 @@ class LedgerWriter:
             sa.select(table.height, table.hash, table.tx_total, table.header).order_by(table.height.desc()).limit(1)
         ).one()
         self._height, self._hash, self._total = row.height, Digest(bytes(row.hash)), row.tx_total
+        self._binding = binding_of(connection)
 
 
 def _epoch_row(epoch: Epoch) -> Row:

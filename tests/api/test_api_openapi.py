@@ -11,6 +11,7 @@ from api_node import PaperNode
 from core_network import key
 from double_votes import double_vote
 from jsonschema import Draft202012Validator
+from prometheus_client import CollectorRegistry
 
 from potchain.api.app import build_app
 from potchain.api.options import ApiOptions
@@ -19,6 +20,8 @@ from potchain.api.routes import ROUTES
 from potchain.crypto import checksum_address
 from potchain.evidence import evidence_id
 from potchain.ledger.evidence import StoredEvidence
+from potchain.settlement.report import SettlerReport
+from potchain.settler.metrics import SettlementCollector
 from potchain.typed_data import JsonObject
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
@@ -56,6 +59,12 @@ async def test_every_route_answers_as_described() -> None:
         "/v1/accounts/{address}/transactions": [f"/{ALICE}/transactions", f"/{ALICE}/transactions?limit=1"],
         "/v1/pool": ["", "?limit=0"],
         "/v1/evidence": ["", "?limit=1"],
+        "/v1/settlement/actions": ["", "?limit=1"],
+        "/v1/settlement/actions/{nonce}": ["/0", "/x", "/0?binding=1"],
+        "/v1/settlement/claims/{address}": [f"/{ALICE}", "/x"],
+        "/v1/payouts": ["", "?status=paid", f"?account={ALICE}", "?account=x", "?status=x"],
+        "/v1/payouts/{number}": ["/0", "/x"],
+        "/v1/governance/proposals": ["", "?limit=1"],
         "/v1/evidence/{id}": [f"/0x{evidence_id(piece.evidence).hex()}", f"/{absent}"],
     }
     async with serving(node) as browser:
@@ -138,7 +147,13 @@ def test_the_reference_lists_every_route_code_and_metric() -> None:
 
 @on_loop
 async def test_the_reference_names_the_metrics_that_are_served() -> None:
-    async with serving(PaperNode()) as browser:
+    node, registry = PaperNode(), CollectorRegistry()
+    looked = SettlerReport(
+        state="idle", head_number=1, confirmed_number=1, looked_ms=1, next_nonce=0, events_seen=0, funds=0
+    )
+    node.settling = msgspec.structs.replace(node.settling, report=looked)
+    registry.register(SettlementCollector(node.settlement))
+    async with serving(node, registry) as browser:
         await browser.post([{}])
         page = (await browser.get("/metrics")).body.decode()
     served = set(re.findall(r"(?m)^# TYPE (potchain_\w+) (?:gauge|counter|histogram)$", page))

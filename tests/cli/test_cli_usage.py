@@ -22,6 +22,7 @@ from potchain.errors import (
     LedgerCorrupt,
     LedgerError,
     PluginError,
+    SettlementError,
 )
 
 NOBODY = "http://127.0.0.1:9"
@@ -51,6 +52,9 @@ def test_the_commands_of_the_issue_exist() -> None:
         "testnet init", "testnet start", "testnet status", "testnet stop", "start", "status", "account new",
         "account show", "account balance", "block", "tx transfer", "tx show", "tx sign", "tx submit", "ledger verify",
         "verify proof", "verify evidence", "evidence list", "evidence get", "demo", "plugin list", "config show",
+        "settle status", "settle explain", "settle payouts", "settle claim-proof", "gov list", "gov vote",
+        "gov propose bind-contract", "gov propose set-parameter", "gov propose rotate-owners", "gov propose pause",
+        "gov propose unpause", "tx withdraw",
     }  # fmt: skip
 
 
@@ -89,6 +93,12 @@ def test_help_lists_the_exit_codes() -> None:
         (InvalidProof("x"), 1),
         (LedgerCorrupt(3, "x"), 1),
         (LedgerError("x"), 6),
+        (SettlementError("unreachable", "x"), 3),
+        (SettlementError("not_mined", "x"), 5),
+        (SettlementError("wrong_chain", "x"), 2),
+        (SettlementError("wrong_contract", "x"), 1),
+        (SettlementError("would_revert", "x"), 4),
+        (SettlementError("empty_wallet", "x"), 4),
     ],
 )
 def test_errors_have_documented_exit_codes(fault: Exception, code: int) -> None:

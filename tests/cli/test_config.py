@@ -27,7 +27,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     config = load_config(home(tmp_path, ""), {})
     assert config.consensus.engine == "pbft"
     assert config.transport.name == "tcp"
-    assert config.application.enabled == ("accounts",)
+    assert config.application.enabled == ("accounts", "governance", "settlement")
     assert config.pool == PoolLimits()
     assert config.genesis_path == tmp_path / "genesis.json"
     assert config.ledger_url == f"sqlite:///{tmp_path / 'ledger.sqlite'}"
