@@ -140,6 +140,20 @@ def load_account_key(path: Path, password: str) -> SigningKey:
     return key
 
 
+def read_password(path: Path) -> str:
+    """The password in a file, without white space around it.
+
+    Raises KeyFileError: missing, readable by others, empty, or no text.
+    """
+    try:
+        password = _read(path, private=True).decode().strip()
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path} is no text; a password file holds one line") from None
+    if not password:
+        raise KeyFileError(f"{path} is empty; it must hold the keystore's password")
+    return password
+
+
 def account_file_address(path: Path) -> bytes:
     """Address that a keystore names, without its password. Raises KeyFileError."""
     address = _account_address(_account_document(path))

@@ -41,6 +41,8 @@ from potchain.pool import TransactionPool
 from potchain.recovery import verify_recovery
 from potchain.registry import Registry, load_plugins
 from potchain.replica import Replica
+from potchain.settler.metrics import SettlementCollector
+from potchain.settler.starting import Settling, make_settling
 from potchain.startup import Started, Storage, load_boot, load_state, open_storage, verify_storage
 from potchain.tables import decode_table
 from potchain.transport import Transport, TransportConfig, TransportEvents
@@ -115,6 +117,7 @@ async def _run(
     engine = registry.engine(config.consensus.engine)
     replica = make_replica(config, engine, genesis, keys, executor, started, os.urandom(16))
     clock = SystemClock()
+    settling = make_settling(config, registry, storage.votes, genesis.hash, clock)
     recent = restore_recent(storage, executor, started)
     async with AsyncExitStack() as stack:
         verifier = Verifier(executor.types, config.node.verify_workers)
@@ -162,16 +165,28 @@ async def _run(
             name=config.node.name or name,
             version=distribution_version(),
             links=links,
+            settlement=settling.status,
         )
-        options = api_options(config)
-        metrics = CollectorRegistry()
-        metrics.register(ThreadCollector())
-        runner = await start_api(build_app(gateway, storage.reader, options, metrics), options)
-        stack.push_async_callback(runner.cleanup)
+        url = await serve(config, gateway, storage, settling, stack)
         await transport.start()
         driver.start(transport, journal, bookkeeper)
-        log.info("node is up", api=f"http://{options.host}:{bound_port(runner)}", height=started.replica.tip.height)
+        stack.push_async_callback(settling.close)
+        settling.start(gateway, replica, lambda: recent.certified)
+        log.info("node is up", api=url, height=started.replica.tip.height)
         return await _until_stopped(driver)
+
+
+async def serve(
+    config: NodeConfig, gateway: Gateway, storage: Storage, settling: Settling, stack: AsyncExitStack
+) -> str:
+    """Start the HTTP API, to be stopped with the stack; its address."""
+    options = api_options(config)
+    metrics = CollectorRegistry()
+    metrics.register(ThreadCollector())
+    metrics.register(SettlementCollector(settling.status))
+    runner = await start_api(build_app(gateway, storage.reader, options, metrics), options)
+    stack.push_async_callback(runner.cleanup)
+    return f"http://{options.host}:{bound_port(runner)}"
 
 
 def make_replica(

@@ -88,7 +88,7 @@ def storage_over(
     upgrade(ledger)
     reader = LedgerReader(ledger, config.ledger.query_deadline_ms * NS_PER_MS)
     records = tuple(initial_records(reader, genesis, executor, config.state_path))
-    writer = LedgerWriter(ledger)
+    writer = LedgerWriter(ledger, executor.event_types)
     writer.initialise(genesis, executor.genesis_block(AuthenticatedState.from_records(records).root), records)
     upgrade(votes)
     return Storage(

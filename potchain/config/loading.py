@@ -29,6 +29,7 @@ from potchain.config.sections import (
     NodeSection,
     PeerSection,
     PluginsSection,
+    SettlementSection,
     TransportSection,
 )
 from potchain.dissemination import DisseminationOptions
@@ -66,6 +67,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     dissemination: DisseminationOptions
     log: LogSection
     application: ApplicationSection
+    settlement: SettlementSection = SettlementSection()
     plugins: PluginsSection
     plugin_tables: Mapping[str, Table]
     """Undecoded tables of plug-ins by place, such as "consensus.pbft"; decode with `tables.decode_table`."""
@@ -97,7 +99,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.plugin_tables.get(f"{section}.{name}", {})
 
 
-PLUGIN_TABLES = ("consensus", "transport", "application")
+PLUGIN_TABLES = ("consensus", "transport", "application", "settlement")
 """Sections whose sub-tables belong to plug-ins."""
 
 
@@ -205,6 +207,7 @@ class _Composer:
             "consensus": (sections["consensus"].engine,),
             "transport": (sections["transport"].name,),
             "application": sections["application"].enabled,
+            "settlement": (sections["settlement"].backend,),
         }
         for place in self._plugin_tables:
             section, _, name = place.partition(".")
@@ -254,6 +257,8 @@ def _check(config: NodeConfig) -> None:
     """What no single field can check. Raises ConfigError."""
     if config.ledger_url == config.votes_url:
         raise ConfigError("ledger.url and ledger.votes_url are the same; vote log and ledger must be separate")
+    if config.settlement.operator_key and not config.settlement.operator_password_file:
+        raise ConfigError("settlement.operator_key is encrypted; set settlement.operator_password_file too")
     port = config.api.port
     profile_of(config.links, config.home)
     if config.transport.listen_port == port != 0:

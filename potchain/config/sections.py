@@ -136,8 +136,37 @@ class LinksSection(LinkSpec, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ApplicationSection(Section, frozen=True):
     """[application]; the options of each are in [application.<name>]"""
 
-    enabled: tuple[str, ...] = ("accounts",)
+    enabled: tuple[str, ...] = ("accounts", "governance", "settlement")
     """Applications to run, the same on every node of a network."""
+
+
+class SettlementSection(Section, frozen=True):
+    """[settlement]; the options of each back end are in [settlement.<name>]"""
+
+    backend: str = "ledger"
+    """Name of an installed back end that settles on Layer 2; "ledger" only keeps the books and needs nothing below."""
+    operator_key: str = ""
+    """Keystore (Web3 V3) of this validator's operator, relative to the home folder: signs what Layer 2 shall do and
+    votes on what happened there. Empty: Layer 2 is only watched."""
+    operator_password_file: str = ""
+    """File with that keystore's password, relative to the home folder, readable by its owner alone."""
+    relay: bool = True
+    """Whether this node sends transactions to Layer 2, and pays their gas, when it is its turn."""
+    relay_key: str = ""
+    """Keystore of the account that pays for gas; empty for the operator's."""
+    relay_password_file: str = ""
+    """File with its password; empty for `operator_password_file`."""
+    confirmations: CountOrOff = 15
+    """Blocks above an event of Layer 2 before it counts. A reorganisation that goes deeper cannot be healed."""
+    poll_ms: Annotated[int, msgspec.Meta(ge=50, le=600_000)] = 250
+    """Pause between two looks at Layer 2. A few seconds are kinder to a public endpoint."""
+    relay_turn_ms: Annotated[int, msgspec.Meta(ge=1_000, le=3_600_000)] = 30_000
+    """How long one operator has to relay before it is the next one's turn; best the same on all nodes."""
+    stuck_after_ms: Annotated[int, msgspec.Meta(ge=1_000, le=3_600_000)] = 60_000
+    """A transaction that no block took for so long is replaced by one with a higher fee."""
+    real_value_confirmed: bool = False
+    """Settle on a chain whose coin has a price although there are fewer than four validators, so that one that lies can
+    take the money."""
 
 
 class PluginsSection(Section, frozen=True):
@@ -159,6 +188,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "dissemination": DisseminationOptions,
     "log": LogSection,
     "application": ApplicationSection,
+    "settlement": SettlementSection,
     "plugins": PluginsSection,
 }
 """The type of every table of the file but [[peers]] and those of plug-ins."""
