@@ -5,6 +5,7 @@
 #   make lint                       ruff, mypy --strict, import-linter
 #   make docs                       documentation into docs/_build/html, warnings are errors
 #   make bench [ARGS=...]           the benchmark of bench/
+#   make contracts                  compiles the contracts, compares with the committed artifacts, forge, mutants
 #   make sim                        300 seeds, 1,000 Twins scenarios and every crash point; minutes
 #   make sim-night [SIM=sim-night]  20,000 seeds and 100,000 Twins; hours, goes on where it was stopped
 #   make clean                      removes what these commands made
@@ -19,12 +20,16 @@ SIM = sim-night
 BIN = $(VENV)/bin
 INSTALL = sh .ci/install "$(VENV)" "$(PYTHON)"
 
-.PHONY: demo test lint docs bench sim sim-night clean
+# The packages of contracts/ (compiler, anvil, forge), by the Node that pip has put into the environment.
+NPM_STAMP = contracts/node_modules/.package-lock.json
+WITH_NODE = PATH="$(abspath $(BIN)):$$PATH"
+
+.PHONY: demo test lint docs bench contracts sim sim-night clean
 
 demo: $(VENV)/.run
 	$(BIN)/potchain demo --transactions $(TX) $(if $(KEEP),--keep) $(ARGS)
 
-test: $(VENV)/.lint
+test: $(VENV)/.lint $(NPM_STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.lint
@@ -37,6 +42,13 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.lint
 	$(BIN)/python bench/throughput.py $(ARGS)
+
+contracts: $(VENV)/.lint $(NPM_STAMP)
+	cd contracts && $(WITH_NODE) npm run --silent check
+	$(WITH_NODE) $(BIN)/python tests/settlement_solc.py --check
+	cd contracts && $(WITH_NODE) npm run --silent test
+	cd contracts && $(WITH_NODE) npm run --silent coverage
+	$(WITH_NODE) $(BIN)/python tests/contract_mutants.py
 
 sim: $(VENV)/.lint
 	failed=0; \
@@ -61,6 +73,10 @@ sim-night: $(VENV)/.lint
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis docs/_build build dist
 	rm -rf demo-[0-9]* sim-failures
+
+$(NPM_STAMP): contracts/package.json contracts/package-lock.json | $(VENV)/.lint
+	cd contracts && $(WITH_NODE) npm ci
+	touch $@
 
 $(VENV)/.run: pyproject.toml constraints.txt .ci/install
 	$(INSTALL) run
