@@ -8,7 +8,18 @@ machine.
 import sys
 from pathlib import Path
 
-from generators import bounds, command_line, configuration, errors, fpbft_report, messages, public_api, schema
+from generators import (
+    bounds,
+    command_line,
+    configuration,
+    contract,
+    errors,
+    fpbft_report,
+    gas,
+    messages,
+    public_api,
+    schema,
+)
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Change the code, or docs/generators, and run it again. -->\n\n"
@@ -16,8 +27,10 @@ PAGES = {
     "bounds.md": bounds.page,
     "command-line.md": command_line.page,
     "configuration.md": configuration.page,
+    "contract.md": contract.page,
     "errors.md": errors.page,
     "fpbft-report.md": fpbft_report.page,
+    "gas.md": gas.page,
     "messages.md": messages.page,
     "public-api.md": public_api.page,
     "schema.md": schema.page,

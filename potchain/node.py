@@ -300,8 +300,9 @@ def make_transport(
 
 def restore_recent(storage: Storage, executor: Executor, started: Started) -> RecentBlocks:
     """The index of blocks that history rows had not reached at the last stop."""
-    tip = started.replica.tip.height
-    recent = RecentBlocks(executor.types, tip, started.replica.certified)
+    boot = started.replica
+    tip = boot.tip.height
+    recent = RecentBlocks(executor.types, tip, boot.certified, boot.certified_ahead)
     for height in range(max(storage.reader.genesis_height(), storage.projector.height) + 1, tip + 1):
         contents = storage.reader.contents(height)
         assert contents is not None, "the start has checked that every block is there"

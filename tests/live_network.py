@@ -101,6 +101,15 @@ class LiveNetwork:
 
         return asyncio.run(run())
 
+    def submitted(self, node: int, document: dict[str, Any]) -> dict[str, Any]:
+        """Submit one transaction and wait until it is final there; the answer, with its receipt."""
+
+        async def run() -> dict[str, Any]:
+            async with NodeClient(self.urls[node]) as client:
+                return await client.submit_one(document, wait="final", timeout_s=60)
+
+        return asyncio.run(run())
+
     def get(self, node: int, path: str, **query: str | int) -> dict[str, Any]:
         async def run() -> dict[str, Any]:
             async with NodeClient(self.urls[node], attempts_max=1) as client:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from potchain import hookspecs
+from potchain import cli, commands, hookspecs
 from potchain.errors import PluginError
 from potchain.registry import Registry, load_plugins
 
@@ -64,6 +64,8 @@ def offered(registry: Registry, hook: str) -> set[str]:
         "consensus_engines": registry.engines,
         "transports": registry.transports,
         "applications": registry.applications,
+        "settlement_backends": registry.settlements,
+        "cli_commands": registry.commands,
     }[hook])
 
 
@@ -106,7 +108,8 @@ def test_the_built_in_plugins_are_found() -> None:
     registry = load_plugins()
     assert "pbft" in registry.engines
     assert "tcp" in registry.transports
-    assert "accounts" in registry.applications
+    assert {"accounts", "governance", "settlement"} <= set(registry.applications)
+    assert "ledger" in registry.settlements
 
 
 @pytest.mark.parametrize("fault", ["import no_such_module", "1 / 0", "syntax error here", "raise OSError('gone')"])
@@ -138,3 +141,53 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         load_plugins().transport("quic")
     with pytest.raises(PluginError, match=r"unknown application 'acounts'.*did you mean 'accounts'"):
         load_plugins().application("acounts")
+    with pytest.raises(PluginError, match=r"unknown settlement back end 'legder'.*did you mean 'ledger'"):
+        load_plugins().settlement("legder")
+
+
+COMMAND = """
+import click
+from potchain import CommandPlace, hookimpl
+from potchain.commands import json_option
+
+@click.command()
+@json_option
+def greet(as_json):
+    click.echo("hello, stranger")
+
+@hookimpl
+def cli_commands():
+    return (CommandPlace(name={name!r}, version="7", place="stranger_greeter_greeter:greet"),)
+"""
+
+
+def test_a_strangers_command_is_one_of_the_programs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install("greeter", "greeter", COMMAND.format(name="greet"))
+    assert cli.main(["greet"]) == 0
+    assert capsys.readouterr().out == "hello, stranger\n"
+    assert cli.main(["--help"]) == 0
+    assert "\n  greet" in capsys.readouterr().out
+
+
+def test_a_strangers_command_never_replaces_ours(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install("greeter", "greeter", COMMAND.format(name="tx"))
+    assert cli.main(["--help"]) == 0
+    assert "a plug-in offers the command 'tx', which the program has itself" in capsys.readouterr().err
+    assert cli.main(["greet"]) == 2
+    assert cli.main(["tx", "--help"]) == 0
+    assert "hello" not in capsys.readouterr().out
+
+
+def test_a_broken_plugin_costs_no_command_of_ours(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install("broken", "broken", "1 / 0")
+    assert cli.main(["--help"]) == 0
+    captured = capsys.readouterr()
+    assert "\n  tx " in captured.out
+    assert "'broken' of broken 1.0 cannot be imported" in captured.err
+    assert cli.main(["tx", "--help"]) == 0
+
+
+def test_what_commands_may_use_is_listed() -> None:
+    page = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-8")
+    assert sorted(commands.__all__) == commands.__all__
+    assert all(f"`{name}`" in page for name in commands.__all__)

@@ -23,7 +23,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 def test_the_packages_are_these(wheel: zipfile.ZipFile) -> None:
     packages = {name.split("/")[0] for name in wheel.namelist() if ".dist-info" not in name}
-    assert packages == {"potchain", "potchain_pbft", "potchain_fpbft", "potchain_tcp", "potchain_migrations"}
+    plugins = {"potchain_pbft", "potchain_fpbft", "potchain_tcp", "potchain_multisig"}
+    assert packages == {"potchain", "potchain_migrations"} | plugins
 
 
 def test_every_module_of_the_checkout_is_inside(wheel: zipfile.ZipFile) -> None:
@@ -37,6 +38,13 @@ def test_every_module_of_the_checkout_is_inside(wheel: zipfile.ZipFile) -> None:
 def test_types_are_marked(wheel: zipfile.ZipFile) -> None:
     for package in ("potchain", "potchain_pbft", "potchain_tcp"):
         assert f"{package}/py.typed" in wheel.namelist()
+
+
+def test_contracts_and_what_fetches_the_local_chain_are_inside(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    assert {f"potchain_multisig/artifacts/{contract}.json" for contract in ("PotSettlement", "PotBook")} <= names
+    fetched = ("package.json", "package-lock.json", "npmrc")
+    assert {f"potchain_multisig/devnet_packages/{name}" for name in fetched} <= names
 
 
 def test_migrations_are_inside(wheel: zipfile.ZipFile) -> None:

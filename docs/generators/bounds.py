@@ -50,6 +50,7 @@ def _settings() -> Iterator[tuple[str, str, str]]:
     structs: list[tuple[str, type[msgspec.Struct]]] = list(SECTIONS.items())
     structs += [(f"consensus.{name}", factory.options_type) for name, factory in sorted(registry.engines.items())]
     structs += [(f"transport.{name}", factory.options_type) for name, factory in sorted(registry.transports.items())]
+    structs += [(f"settlement.{name}", factory.options_type) for name, factory in sorted(registry.settlements.items())]
     for place, struct in structs:
         for each in fields(struct):
             if SETTING.search(each.name):

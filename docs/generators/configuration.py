@@ -65,6 +65,7 @@ def page() -> str:
             "consensus": registry.engines,
             "transport": registry.transports,
             "application": registry.applications,
+            "settlement": registry.settlements,
         }
         for plugin, factory in sorted(offered.get(name, {}).items()):
             lines += [f"### [{name}.{plugin}]", "", first_paragraph(factory.options_type.__doc__), ""]

@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[object, ...]] = {
     "GenesisError": ("genesis.json", ["a fault"]),
     "InvalidTransaction": ("code", "detail"),
     "TransactionFailed": ("code", "detail"),
+    "SettlementError": ("code", "detail"),
     "LedgerCorrupt": (1, "detail"),
     "ClientError": (409, "code", "detail"),
 }

@@ -7,12 +7,13 @@ import sqlalchemy as sa
 
 from generators.sources import assignment_texts, table
 from potchain.ledger import schema
+from potchain.ledger.columns import Uint256Column
 from potchain.ledger.database import open_database
 from potchain.ledger.migrate import upgrade
 
 HEAD = """# Schema of the ledger
 
-The ledger of a node is one SQL database: the file `ledger.sqlite` in its home folder, or Postgres. The three views
+The ledger of a node is one SQL database: the file `ledger.sqlite` in its home folder, or Postgres. The views
 are the stable interface for people; columns are added to them and never renamed. The tables below them may change
 with a migration. [How to query the ledger](../how-to/query-the-ledger.md) has examples.
 
@@ -47,17 +48,58 @@ MEANINGS = {
     "balance": "Base units.",
     "first_height": "Height of its first record.",
     "last_height": "Height that changed it last.",
+    "reference": "Where it comes from: the transaction's id for a withdrawal.",
+    "account": "Who is paid.",
+    "binding": "Number of the contract, from 1.",
+    "action": "Nonce of the action that pays it, NULL while it is pending.",
+    "transaction_hash": "Layer 2 transaction that executed it, NULL before.",
+    "digest": "What owners sign.",
+    "first_payout": "First payout that it pays; NULL when it pays nobody.",
+    "last_payout": "Last payout that it pays; NULL when it pays nobody.",
+    "payouts": "How many it pays.",
+    "total": "Base units that it pays.",
+    "formed_height": "Block that made it.",
+    "formed_ms": "Time of that block.",
+    "signed_height": "Block in which it had enough signatures, NULL before.",
+    "executed_height": "Block in which a quorum of operators had seen it executed, NULL before.",
+    "block_number": "Layer 2 block that executed it, NULL before.",
+    "event_nonce": "The contract's own number of the event, from 0 without a gap.",
+    "mismatch": "Why the event had no effect on the ledger, else NULL.",
+    "outcome": "`applied`, or why it was rejected; NULL while it is open.",
+    "decided_height": "Block that decided it, NULL while it is open.",
 }
-NONCE = {"v_transactions": "Nonce that it used.", "v_accounts": "Transactions of it that took their place."}
+OTHER_MEANINGS = {
+    ("v_transactions", "nonce"): "Nonce that it used.",
+    ("v_accounts", "nonce"): "Transactions of it that took their place.",
+    ("v_payouts", "id"): "Number, from 0 without a gap.",
+    ("v_payouts", "kind"): "What it is for: `withdrawal`, or what a plug-in says.",
+    ("v_payouts", "status"): "`pending` (no action has it), `batched` (its action is not executed) or `paid`.",
+    ("v_payouts", "amount"): "Base units.",
+    ("v_payouts", "height"): "Block that made the ledger owe it.",
+    ("v_settlement_actions", "kind"): "`batch`, `root`, `rotate` or `pause`.",
+    ("v_settlement_actions", "status"): "`open` (owners sign it), `signed` (it may be relayed) or `executed`.",
+    ("v_settlement_actions", "nonce"): "From 0 without a gap in each binding; the contract executes them in order.",
+    ("v_settlement_actions", "epoch"): "Epoch of the contract, whose owners sign.",
+    ("v_layer2_events", "kind"): "`deposit`, `batch`, `root`, `rotate` or `pause`.",
+    ("v_layer2_events", "account"): "Who got a deposit on the ledger, else NULL.",
+    ("v_layer2_events", "amount"): "Base units of a deposit, else NULL.",
+    ("v_layer2_events", "action"): "Nonce of the action that it executed, else NULL.",
+    ("v_layer2_events", "height"): "Block in which a quorum of operators agreed on it.",
+    ("v_proposals", "id"): "Id of the transaction that proposed it.",
+    ("v_proposals", "kind"): "Primary type of that transaction, such as `GovPause`.",
+    ("v_proposals", "status"): "`open`, `applied` or `rejected`.",
+    ("v_proposals", "height"): "Block that made it.",
+}
+"""Columns that mean another thing in one view."""
 
 
 def _view(connection: sa.Connection, name: str) -> list[tuple[str, str]]:
     columns = connection.exec_driver_sql(f"SELECT name FROM pragma_table_info('{name}') ORDER BY cid").scalars()
-    return [(f"`{column}`", NONCE[name] if column == "nonce" else MEANINGS[column]) for column in columns]
+    return [(f"`{column}`", OTHER_MEANINGS.get((name, column)) or MEANINGS[column]) for column in columns]
 
 
 def _type(column: sa.Column[object]) -> str:
-    if isinstance(column.type, schema.Uint256Column):
+    if isinstance(column.type, Uint256Column):
         return "amount"
     if isinstance(column.type, sa.LargeBinary):
         return f"{column.type.length} bytes" if column.type.length else "bytes"

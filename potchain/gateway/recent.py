@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -51,15 +51,18 @@ class _HeightWait(msgspec.Struct):
 class RecentBlocks:
     """Index of recent blocks; an observer of the driver."""
 
-    def __init__(self, types: TransactionTypes, height: int, certified: int) -> None:
-        """`height`: highest durable block. `certified`: every block up to it is final."""
+    def __init__(
+        self, types: TransactionTypes, height: int, certified: int, certified_ahead: Iterable[int] = ()
+    ) -> None:
+        """`height`: highest durable block. `certified`: every block up to it is final; `certified_ahead`: those above
+        it that are, too."""
         self._types = types
         self.height = height
         self.certified = certified
         self._executed: deque[ExecutedBlock] = deque()
         self._recent: deque[_Recent] = deque()
         self._places: dict[bytes, int] = {}  # one integer for (height, index): there may be hundreds of thousands
-        self._certified_ahead: set[int] = set()
+        self._certified_ahead = set(certified_ahead)
         self._height_waits: list[_HeightWait] = []
         self._transaction_waits: dict[bytes, list[asyncio.Future[int]]] = {}
 

@@ -34,8 +34,9 @@ class SettlerFault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SETTLER_FAULTS: dict[str, str] = {
-    "reorg_beyond_confirmations": "Layer 2 no longer has an event that the ledger has applied. Nothing is relayed or "
-    "voted until it has it again, or the node is started anew; pause the contract and decide by governance.",
+    "reorg_beyond_confirmations": "Layer 2 no longer has an event that the ledger has applied. Relayers send what "
+    "they had executed once more; nothing else is relayed or voted until it is there again, or the node is started "
+    "anew; pause the contract and decide by governance.",
     "digest_differs": "The digest that the ledger records for an action is not the one of its contents; not signed.",
     "ledger_behind": "The contract has executed actions that this node's ledger does not have yet.",
     "catching_up": "This node lacks blocks; it signs, votes and relays when it has them.",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from potchain.primitives import NS_PER_S
-from potchain.settlement import ChainView, ContractState, Layer2Event, RelayState
+from potchain.settlement import ChainView, ContractState, Layer2Event, Prepared, RelayState
 from potchain.settlement.report import SettlerFault
 
 BACKOFF_FIRST_NS = NS_PER_S
@@ -71,6 +71,14 @@ class Failure(msgspec.Struct, frozen=True):
         return now_ns < self.retry_ns and self.mark == mark
 
 
+class Mined(msgspec.Struct, frozen=True):
+    """An own transaction that executed an action."""
+
+    prepared: Prepared
+    again_ns: int = 0
+    """When it may be sent once more, if the chain has lost it (monotonic)."""
+
+
 Subject = tuple[str, int, bytes]
 """What an own transaction of the ledger is about: ("sign", action nonce, digest) or ("vote", event nonce, hash)."""
 
@@ -97,6 +105,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Reverted transactions that are in `failures` already."""
     failures: Mapping[int, Failure] = {}
     """By action nonce."""
+    mined: Mapping[int, Mined] = {}
+    """Newest own transactions that executed something, by action nonce."""
     heads: Mapping[int, bytes] = {}
     """Hashes of Layer 2 blocks, by number."""
     events: Mapping[int, Layer2Event] = {}

@@ -6,6 +6,7 @@ or after which step the last process died. Whatever can be lost, `Memory`, decid
 
 What may stop what: signing needs the ledger alone. Voting needs a look at Layer 2 that does not contradict what the
 ledger has applied. Relaying needs, besides, that the contract's owners, threshold and epoch are those of the ledger.
+Only what the chain has lost of executed actions is sent again whatever stands in the way (`lost`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from potchain.replica.actions import Now
 from potchain.settlement import Prepared
 from potchain.settlement.report import SettlerReport
 from potchain.settler.duties import on_their_way, signatures_due, votes_due
+from potchain.settler.lost import kept, sent_again
 from potchain.settler.memory import Fault, Memory, Sight
 from potchain.settler.relaying import RelayOptions, RelayPlan, plan_relays
 from potchain.settler.report import make_report
@@ -83,8 +85,8 @@ def reconcile(
     slots = slots_of(intents, sight.relays)
     relays = plan_relays(ledger, sight, slots, now.monotonic_ns, options.relay, memory, stop)
     if isinstance(seen, Sight):
-        steps += relays.steps
-        memory = relays.memory
+        again, memory = sent_again(ledger, sight, now.monotonic_ns, kept(relays.memory, slots))
+        steps += (*relays.steps, *again)
     return _settled(ledger, tuple(steps), stop, relays, now, memory, intents)
 
 

@@ -256,7 +256,7 @@ class _Planner:
             if not entry.is_signed:
                 break
             clear = self._action(entry, funds, clear)
-            funds -= entry.action.total
+            funds -= entry.total
         if self._stop is not None:
             self._blocked_by_stop(self._stop)
 
@@ -317,10 +317,10 @@ class _Planner:
             return self._failure("not_configured", "this node has no relay key; others relay")
         if pays and self._chain.contract.paused:
             return self._failure("paused", "the contract is paused")
-        if pays and entry.action.total > funds:
+        if pays and entry.total > funds:
             return self._failure(
                 "underfunded",
-                f"action {entry.action.nonce} pays {entry.action.total}, and the contract has {max(0, funds)} that are "
+                f"action {entry.action.nonce} pays {entry.total}, and the contract has {max(0, funds)} that are "
                 f"not allocated; deposit the difference",
             )
         if failure is not None and failure.holds(self._now_ns, self._mark):

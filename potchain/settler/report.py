@@ -88,7 +88,7 @@ def _action(
         nonce=action.nonce,
         kind=action.kind,
         epoch=action.epoch,
-        total=action.total,
+        total=entry.total,
         signatures=len(entry.signatures),
         threshold=entry.owners.threshold if entry.owners is not None else 0,
         signed_here=has_signed(ledger, entry),

@@ -6,6 +6,7 @@ import msgspec
 
 from potchain.application.interface import StateReader
 from potchain.application.settlement import records
+from potchain.primitives import uint
 from potchain.settlement import Action, Contract, Owners
 from potchain.settlement.interface import EVENTS_PER_CALL_MAX
 
@@ -22,6 +23,8 @@ class LedgerAction(msgspec.Struct, frozen=True, kw_only=True):
     """Of its epoch of the contract."""
     signatures: tuple[tuple[bytes, bytes], ...]
     """(owner, 65-byte signature), sorted by owner."""
+    total: int
+    """Base units that it pays."""
 
 
 class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +109,7 @@ def _action(state: StateReader, record: records.ActionRecord) -> LedgerAction:
         is_signed=record.status == records.SIGNED,
         owners=records.owners_of(state, record.action.epoch),
         signatures=records.signatures(state, record.action.nonce),
+        total=uint(record.total),
     )
 
 

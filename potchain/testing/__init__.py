@@ -1,11 +1,12 @@
-"""What authors of plug-ins test with: the simulator, its checkers, and the conformance kit for consensus engines.
+"""What authors of plug-ins test with: the simulator, its checkers, and conformance kits for engines and back ends.
 
     from potchain.testing import engine_conformance
 
     test_conformance = engine_conformance(MyFactory())
 
-makes one pytest case for each promise that a host of engines relies on. The rest of this module is for tests of your
-own: write a `Plan`, `run` it under `standard_checkers`, look at the `Outcome`.
+makes one pytest case for each promise that a host of engines relies on; `settlement_conformance` does the same for
+settlement back ends, on chains that you bring. The rest of this module is for tests of your own: write a `Plan`, `run`
+it under `standard_checkers`, look at the `Outcome`.
 """
 
 from potchain.sim.byzantine import BEHAVIOURS, Liar
@@ -40,13 +41,19 @@ from potchain.sim.report import plan_text, violation_text
 from potchain.sim.twins import scenario, twins_plans
 from potchain.testing.conformance import ConformanceCase, conformance_cases, engine_conformance
 from potchain.testing.recording import RecordedEngine, RecordingFactory, replay
+from potchain.testing.settlement import (
+    MakeScenario,
+    SettlementScenario,
+    settlement_cases,
+    settlement_conformance,
+)
 
 __all__ = [
     "ApiAnswer", "BEHAVIOURS", "Byzantine", "Checker", "ClockJump", "ClusterView", "ConformanceCase", "Crash",
-    "CrashAtStep", "CrashPoint", "CutLink", "Liar", "Link", "LinkChange", "LoseVoteLog", "Minimised", "Minimiser",
-    "NodeView", "Outcome", "PROFILES", "PROMISES", "Partition", "Plan", "PromiseBroken", "RecordedEngine",
-    "RecordingFactory", "RestoreOldVoteLog", "Saboteur", "SlowDisk", "SlowNode", "Twin", "Violation", "Workload",
-    "base_plans", "conformance_cases", "crash_plans", "crash_points", "engine_conformance", "first_violation",
-    "plan_of", "plan_text", "replay", "run", "run_plan", "safety_checkers", "sampled", "scenario",
-    "standard_checkers", "twins_plans", "violation_text",
+    "CrashAtStep", "CrashPoint", "CutLink", "Liar", "Link", "LinkChange", "LoseVoteLog", "MakeScenario", "Minimised",
+    "Minimiser", "NodeView", "Outcome", "PROFILES", "PROMISES", "Partition", "Plan", "PromiseBroken", "RecordedEngine",
+    "RecordingFactory", "RestoreOldVoteLog", "Saboteur", "SettlementScenario", "SlowDisk", "SlowNode", "Twin",
+    "Violation", "Workload", "base_plans", "conformance_cases", "crash_plans", "crash_points", "engine_conformance",
+    "first_violation", "plan_of", "plan_text", "replay", "run", "run_plan", "safety_checkers", "sampled", "scenario",
+    "settlement_cases", "settlement_conformance", "standard_checkers", "twins_plans", "violation_text",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from settlement_ledger import (
     with_member,
 )
 
+from potchain.application.governance.bodies import GovBindContract
 from potchain.application.settlement import records
 from potchain.application.settlement.bodies import (
     ActionExecuted,
@@ -343,6 +344,18 @@ def test_the_contract_that_is_bound_is_the_proposed_one() -> None:
     assert owners is not None
     assert owners.owners == tuple(sorted(operator_key(index).address for index in range(4)))
     assert (owners.epoch, owners.threshold) == (0, 3)
+
+
+def test_a_safe_gets_no_relay_fee_that_nobody_could_spend() -> None:
+    books = Books()
+    addresses = b"".join(sorted(owner.address for owner in books.owners))
+    books.decide(GovBindContract, "safe", CHAIN_ID, CONTRACT, RELAYER, 0, 1, addresses, books.quorum)
+    books.set_term("relay_fee", 25)
+    books.withdraw("alice", 50)
+    books.sign(0)
+    assert not [event for event in books.events(books.executed(0)) if isinstance(event, RelayPaid)]
+    assert books.balance(RELAYER) == 0
+    assert books.money()[0] == books.money()[1]
 
 
 def test_an_operator_that_changes_its_vote_again_and_again_pays_for_it() -> None:

@@ -20,7 +20,7 @@ PAGES = [
 ]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
-OTHERS = {".", "export", "sed", "kill", "sqlite3", "curl", "pip", "python", "dask"}
+OTHERS = {".", "export", "sed", "kill", "sqlite3", "curl", "pip", "python", "python3", "dask", "ape"}
 """Other programs that the pages use; they must be ones that a reader has, or is told to install."""
 
 
@@ -54,12 +54,12 @@ def check_potchain(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):
             monkeypatch.setattr(parameter, "type", click.Path())
-        elif parameter.type.name in ("address", "hash"):
-            words = [VALUES[parameter.type.name] if word in ("VALUE", "$TO") else word for word in words]
+        elif parameter.type.name in VALUES:
+            words = [VALUES[parameter.type.name] if word in ("VALUE", "$TO", "$INDEX") else word for word in words]
     command.make_context(command.name, words, parent=context.parent)
 
 
-VALUES = {"address": "0x" + "00" * 19 + "A1", "hash": "0x" + "ab" * 32}
+VALUES = {"address": "0x" + "00" * 19 + "A1", "hash": "0x" + "ab" * 32, "index": "0x0c"}
 
 
 def test_there_are_commands_to_check() -> None:

@@ -36,6 +36,7 @@ from potchain.application.settlement.records import (
     EventVotes,
     Observation,
     action,
+    bound_contract,
     counters,
     drop,
     observations,
@@ -230,6 +231,9 @@ def _confirm_epoch(state: StateWriter, epoch: int) -> None:
 
 
 def _pay_relayer(state: StateWriter, nonce: int, relayer: bytes) -> list[EventData]:
+    contract = bound_contract(state)
+    if contract is None or relayer == contract.safe:
+        return []  # the book of a Safe knows only the Safe as its caller, and a Safe has no key to spend it with
     paid = take_from_treasury(state, uint(terms(state).relay_fee))
     if not paid:
         return []

@@ -14,6 +14,7 @@ The readers are for applications, the settler, the API and the simulator; `save_
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -222,6 +223,12 @@ def _read(kind: type[S], data: bytes) -> S:
     return msgspec.msgpack.decode(data, type=kind)
 
 
+@lru_cache(maxsize=ACTIONS_OPEN_MAX)
+def _action_record(data: bytes) -> ActionRecord:
+    """Read once: a thousand entries take a millisecond, and the settler looks at open actions many times a second."""
+    return _read(ActionRecord, data)
+
+
 def numbered_key(prefix: bytes, number: int) -> bytes:
     """Record key of something numbered."""
     return prefix + number.to_bytes(8, "big")
@@ -295,7 +302,7 @@ def payout_action(state: StateReader, number: int) -> int | None:
 def action(state: StateReader, nonce: int) -> ActionRecord | None:
     """An action of the bound contract, as long as it is kept."""
     data = state.get(numbered_key(ACTION_PREFIX, nonce))
-    return None if data is None else _read(ActionRecord, data)
+    return None if data is None else _action_record(data)
 
 
 def open_actions(state: StateReader) -> tuple[ActionRecord, ...]:
