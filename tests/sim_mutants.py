@@ -20,6 +20,7 @@ from itertools import islice
 
 import sim_engine_mutants
 import sim_host_mutants
+import sim_settlement_mutants
 from sim_mutant_registry import MUTANTS, Mutant
 
 from potchain.consensus.quorum import Quorum
@@ -29,7 +30,9 @@ from potchain.sim.profiles import PROFILES, plan_of
 from potchain.sim.twins import scenario as twins_scenario
 from potchain_pbft import PbftFactory
 
-__all__ = ["MUTANTS", "Mutant", "main", "search", "sim_engine_mutants", "sim_host_mutants", "table"]
+__all__ = [
+    "MUTANTS", "Mutant", "main", "search", "sim_engine_mutants", "sim_host_mutants", "sim_settlement_mutants", "table",
+]  # fmt: skip
 
 TWINS = 200
 

@@ -14,7 +14,9 @@ import msgspec
 
 from potchain.application.accounts import AccountsApplication
 from potchain.application.execution import Executor
+from potchain.application.governance.application import GovernanceApplication
 from potchain.application.interface import Application
+from potchain.application.settlement.application import SettlementApplication
 from potchain.consensus.interface import EngineFactory
 from potchain.genesis import Genesis, InitialBalance, Parameters
 from potchain.keyfiles import ValidatorKeys
@@ -34,6 +36,7 @@ from potchain.sim.plan import (
     CrashAtStep,
     CutLink,
     Fault,
+    Layer2Fault,
     Link,
     LinkChange,
     LoseVoteLog,
@@ -45,6 +48,9 @@ from potchain.sim.plan import (
     SlowNode,
 )
 from potchain.sim.scheduler import Scheduler
+from potchain.sim.settling.people import holder_key
+from potchain.sim.settling.settler import operator_key
+from potchain.sim.settling.world import Layer2World
 from potchain.sim.trace import Trace, TraceSink
 from potchain.sim.verification import VerificationMemory
 from potchain.sim.watching import Watchers
@@ -70,10 +76,11 @@ def run(
     lose: Lose | None = None,
     trace: TraceSink | None = None,
 ) -> Outcome:
-    """Run a plan. `applications` makes one node's applications (None: accounts); `middleware` is needed when the plan
-    has Byzantine nodes; `script` may submit transactions of its own; `lose` may lose chosen frames, at any time;
-    `trace` is given every line."""
-    cluster = Cluster(plan, engine, applications or _accounts, checkers, middleware, Trace(trace), lose)
+    """Run a plan. `applications` makes one node's applications (None: accounts, and what settles when the plan has a
+    Layer 2); `middleware` is needed when the plan has Byzantine nodes; `script` may submit transactions of its own;
+    `lose` may lose chosen frames, at any time; `trace` is given every line."""
+    make = applications or (_accounts if plan.layer2 is None else _settling)
+    cluster = Cluster(plan, engine, make, checkers, middleware, Trace(trace), lose)
     with without_logs():
         try:
             return cluster.run(script)
@@ -107,6 +114,7 @@ class Cluster:
         self._make_middleware = middleware
         self._torn = any(isinstance(each, Crash | CrashAtStep) and each.torn for each in plan.faults)
         self._copies: dict[int, DiskCopy] = {}
+        self.layer2 = None if plan.layer2 is None else Layer2World(self, plan.layer2, self._rng)
         self.nodes = self._make_nodes()
         types = self.make_executor().types
         self._clients = Clients(
@@ -146,6 +154,8 @@ class Cluster:
         self._plan_lies()
         self._plan_rounds()
         self._clients.begin()
+        if self.layer2 is not None:
+            self.layer2.begin(self.make_executor().types, self._clients.submit_at)
         if script is not None:
             script(self._clients)
         if self.watchers.wants("second"):
@@ -153,10 +163,13 @@ class Cluster:
                 self.scheduler.at(at_ns, self.watchers.tell, "second", self)
         if plan.heal_ns is not None:
             self.scheduler.at(plan.heal_ns, self._heal)
-        self.scheduler.run(plan.duration_ns, lambda: self.watchers.violation is not None)
+        self.scheduler.run(plan.duration_ns, self._is_over)
         if self.watchers.violation is None:
             self.watchers.tell("finished", self)
         return self._outcome()
+
+    def _is_over(self) -> bool:
+        return self.watchers.violation is not None or (self.layer2 is not None and self.layer2.is_over)
 
     def close(self) -> None:
         """Give everything back."""
@@ -188,6 +201,8 @@ class Cluster:
         plan = self.plan
         originals = [twin.node for twin in plan.twins]
         faulty = {*originals, *(each.node for each in plan.byzantine)}
+        if plan.layer2 is not None:
+            faulty |= {liar.node for liar in plan.layer2.liars}
         identities = [*range(plan.nodes + plan.observers), *originals]
         nodes = []
         for index, identity in enumerate(identities):
@@ -252,6 +267,9 @@ class Cluster:
             case SlowNode():
                 self.nodes[fault.node].slow_down(fault.step_ns)
                 self.scheduler.at(fault.until_ns, self.nodes[fault.node].slow_down, 0)
+            case Layer2Fault():
+                assert self.layer2 is not None, "this plan has faults of Layer 2, and no Layer 2"
+                self.layer2.happen(fault)
 
     def _crash(self, fault: Crash) -> None:
         node = self.nodes[fault.node]
@@ -341,12 +359,16 @@ def make_genesis(plan: Plan) -> Genesis:
     parameters = Parameters(**{**PARAMETERS, **dict(plan.parameters)})
     keys = [account_key(number) for number in range(plan.workload.accounts)]
     keys += [script_key(number) for number in range(SCRIPT_ACCOUNTS)]
+    if plan.layer2 is not None:
+        keys += [holder_key(number) for number in range(plan.layer2.holders)]
     accounts = sorted(key.address for key in keys)
+    operators = {number: operator_key(number).address for number in range(plan.nodes) if plan.layer2 is not None}
     return Genesis(
         chain_id="simulated",
         timestamp_ms=GENESIS_MS,
         validators=tuple(
-            repeatable_validator(KEY_SCOPE, str(number), f"v{number}") for number in range(plan.nodes)
+            repeatable_validator(KEY_SCOPE, str(number), f"v{number}", operators.get(number))
+            for number in range(plan.nodes)
         ),
         accounts=tuple(InitialBalance(address, uint256(ACCOUNT_BALANCE)) for address in accounts),
         parameters=parameters,
@@ -360,6 +382,10 @@ def validator_keys(number: int) -> ValidatorKeys:
 
 def _accounts() -> Sequence[Application]:
     return (AccountsApplication(),)
+
+
+def _settling() -> Sequence[Application]:
+    return (AccountsApplication(), GovernanceApplication(), SettlementApplication())
 
 
 def _words(fault: Fault) -> str:

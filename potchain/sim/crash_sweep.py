@@ -4,6 +4,9 @@ The base plans are short and without other faults: one on a good network, and on
 while, so that there are a view change, a new view and a catch-up to crash in. Two boundaries that follow each other
 without anything between them, one at the end of a send and one at the beginning of the next, are one crash point. Where
 a write is under way it is tried lost, and torn. What happens after the base plan has come to rest is not swept.
+
+Another base plan settles, with a rotation of owners between withdrawals. Of that one only what its settlers do is
+swept: before and after each write of an intent, before and after each transaction for Layer 2 leaves.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.sim.byzantine import Liar
 from potchain.sim.checkers import standard_checkers
 from potchain.sim.checkers.liveness import liveness_bound_ns
+from potchain.sim.checkers.settlers import settlement_bound_ns
 from potchain.sim.cluster import run
 from potchain.sim.observation import Checker, ClusterView, NodeView
-from potchain.sim.plan import CrashAtStep, Link, Outcome, Partition, Plan, Workload
+from potchain.sim.plan import CrashAtStep, Decision, Layer2, Link, Outcome, Partition, Plan, Workload
 
 T = TypeVar("T")
 
@@ -39,6 +43,8 @@ DOWN_NS = 300 * NS_PER_MS
 REST_NS = 500 * NS_PER_MS
 """How long after a base plan heals its crash points are still taken."""
 AFTER_SEND = "after a send"
+OF_SETTLERS = frozenset(("before intent write", "after intent write", "before a relay", "after a relay"))
+"""Boundaries of settlers."""
 
 
 def base_plans(nodes: int = 4) -> tuple[Plan, ...]:
@@ -48,6 +54,27 @@ def base_plans(nodes: int = 4) -> tuple[Plan, ...]:
     cut = Partition(at_ns=200 * NS_PER_MS, groups=((0,), others), until_ns=1_800 * NS_PER_MS)
     troubled = msgspec.structs.replace(_base(nodes, 2, 6, 1_500 * NS_PER_MS, 4 * NS_PER_S), faults=(cut,))
     return (quiet, troubled) if nodes > 3 else (quiet,)
+
+
+def settlement_plan(nodes: int = 4) -> Plan:
+    """The plan whose settlers are swept."""
+    owners = tuple(range(max(1, nodes - 1)))
+    layer2 = Layer2(
+        block_ns=150 * NS_PER_MS,
+        confirmations=2,
+        answer_ns=4 * NS_PER_MS,
+        relay_turn_ms=300,
+        stuck_after_ms=700,
+        bind_ns=100 * NS_PER_MS,
+        decisions=(Decision(at_ns=900 * NS_PER_MS, kind="rotate", owners=owners, value=len(owners)),),
+        withdrawals=4,
+        deposits=1,
+        from_ns=200 * NS_PER_MS,
+        until_ns=1_800 * NS_PER_MS,
+    )
+    draft = msgspec.structs.replace(_base(nodes, 3, 0, NS_PER_S, 3 * NS_PER_S), layer2=layer2)
+    bound_ns = settlement_bound_ns(draft, Parameters(**dict(PARAMETERS)))
+    return msgspec.structs.replace(draft, duration_ns=draft.duration_ns + bound_ns)
 
 
 def _base(nodes: int, seed: int, transactions: int, until_ns: int, heal_ns: int) -> Plan:
@@ -103,10 +130,11 @@ class BoundaryWatch(Checker):
 
 
 def crash_points(base: Plan, engine: EngineFactory) -> tuple[Outcome, list[CrashPoint]]:
-    """Run the base plan: its outcome, and every crash point up to REST_NS after it heals."""
+    """Run the base plan: its outcome, and every crash point up to REST_NS after it heals; of its settlers, if any."""
     watch = BoundaryWatch()
     outcome = run(base, engine, checkers=[*standard_checkers(base), watch], middleware=Liar)
-    return outcome, watch.points((base.heal_ns or base.duration_ns) + REST_NS)
+    points = watch.points((base.heal_ns or base.duration_ns) + REST_NS)
+    return outcome, points if base.layer2 is None else [point for point in points if point.what in OF_SETTLERS]
 
 
 def crash_plans(base: Plan, points: Sequence[CrashPoint]) -> Iterator[Plan]:

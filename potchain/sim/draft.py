@@ -13,7 +13,8 @@ from potchain.consensus.quorum import Quorum
 from potchain.genesis import Parameters
 from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.sim.checkers.liveness import liveness_bound_ns
-from potchain.sim.plan import AnyFault, Byzantine, Link, Plan, Workload
+from potchain.sim.checkers.settlers import settlement_bound_ns
+from potchain.sim.plan import AnyFault, Byzantine, Layer2, Layer2Liar, Link, Plan, Workload
 
 HEAL_NS = 7 * NS_PER_S
 FIRST_FAULT_NS = 200 * NS_PER_MS
@@ -41,6 +42,8 @@ class Draft:
         self.spoilt: set[int] = set()
         """Nodes that are faulty for good; other faults leave them alone."""
         self.workload = Workload()
+        self.layer2: Layer2 | None = None
+        self.liars: list[Layer2Liar] = []
         self.parameters: dict[str, int] = {}
 
     @property
@@ -86,10 +89,12 @@ class Draft:
             faults=tuple(sorted(self.faults, key=lambda fault: fault.at_ns)),
             byzantine=tuple(self._for_a_while(lie) for lie in self.byzantine),
             workload=self.workload,
+            layer2=self.layer2 and msgspec.structs.replace(self.layer2, liars=tuple(self.liars)),
         )
         duration_ns = HEAL_NS + 5 * NS_PER_S
         if self.heal_ns is not None:
-            bound_ns = liveness_bound_ns(draft, Parameters(**self.parameters))
+            parameters = Parameters(**self.parameters)
+            bound_ns = max(liveness_bound_ns(draft, parameters), settlement_bound_ns(draft, parameters))
             duration_ns = self.heal_ns + bound_ns + MARGIN_NS
         return msgspec.structs.replace(draft, duration_ns=duration_ns)
 

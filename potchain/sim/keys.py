@@ -23,9 +23,10 @@ def repeatable_keys(scope: str, name: str) -> ValidatorKeys:
     )
 
 
-def repeatable_validator(scope: str, name: str, shown: str) -> Validator:
-    """The genesis entry of a node that is shown under another name, with an operator's account of its own."""
-    return repeatable_keys(scope, name).validator(shown, _secret(scope, "operator", name)[:20])
+def repeatable_validator(scope: str, name: str, shown: str, operator: bytes | None = None) -> Validator:
+    """The genesis entry of a node that is shown under another name, with an operator's account of its own, of which
+    nobody has a key, or the one that is given."""
+    return repeatable_keys(scope, name).validator(shown, operator or _secret(scope, "operator", name)[:20])
 
 
 def _secret(scope: str, purpose: str, name: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from potchain.sim.plan import Link, Outcome, Plan, Workload
+from potchain.sim.plan import Layer2, Link, Outcome, Plan, Workload
 
 T = TypeVar("T")
 
@@ -128,6 +128,7 @@ class Minimiser:
         yield changed(observers=0)
         yield changed(link=Link(latency_min_ns=1_000_000, latency_max_ns=1_000_000))
         yield changed(link=msgspec.structs.replace(self._best.link, loss_ppm=0, duplicate_ppm=0, reorder=False))
+        yield from self._simpler_layer2()
         yield changed(write_ns=Plan(seed=0).write_ns)
         yield changed(parameters=())
         violation = self._outcome.violation
@@ -135,6 +136,28 @@ class Minimiser:
             shorter_ns = violation.at_ns + 1_000_000
             if shorter_ns < self._best.duration_ns:
                 yield changed(duration_ns=shorter_ns)
+
+    def _simpler_layer2(self) -> Iterator[Plan]:
+        """With less to settle and to decide, as long as one more thing can be left out."""
+        while (options := self._best.layer2) is not None:
+            for fewer in _dropped(options):
+                yield msgspec.structs.replace(self._best, layer2=fewer)
+                if self._best.layer2 != options:
+                    break
+            else:
+                return
+
+
+def _dropped(options: Layer2) -> Iterator[Layer2]:
+    """With one lie, decision or payment less, or many."""
+    for field in ("liars", "decisions"):
+        items = getattr(options, field)
+        for kept in _without_pieces(items, 1):
+            yield msgspec.structs.replace(options, **{field: kept})
+    for field, counts in (("withdrawals", (0, 1, 2, 4)), ("deposits", (0, 1, 2)), ("holders", (1, 2))):
+        for count in counts:
+            if count < getattr(options, field):
+                yield msgspec.structs.replace(options, **{field: count})
 
 
 def _without_pieces(items: tuple[T, ...], size: int) -> Iterator[tuple[T, ...]]:

@@ -179,11 +179,8 @@ class SimNode:
             if not lose_unsynced:
                 process.journal.commits.flush()
                 process.bookkeeper.commits.flush()
-        tear = None
-        if process is not None and torn:
-            tear = _first(process.journal.commits.tear, process.bookkeeper.commits.tear)
         self._end()
-        self.disk.power_off(tear)
+        self.disk.power_off(process.tear if process is not None and torn else None)
 
     def stop(self) -> None:
         """The run is over: end quietly."""
@@ -383,12 +380,3 @@ class SimNode:
 
     def _note(self, text: str) -> None:
         self._world.trace.line(self._world.scheduler.now_ns, f"node{self.index} {text}")
-
-
-def _first(*tears: Callable[[], bool]) -> Callable[[], None]:
-    def tear() -> None:
-        for each in tears:
-            if each():
-                return
-
-    return tear

@@ -20,7 +20,9 @@ from potchain.genesis import Genesis
 from potchain.ledger.reader import LedgerReader
 from potchain.primitives import NodeId
 from potchain.replica import Replica, wire
-from potchain.sim.plan import Plan
+from potchain.settlement import Prepared
+from potchain.sim.layer2.chain import Chain
+from potchain.sim.plan import Layer2, Plan
 from potchain.transactions import Transaction
 
 
@@ -81,12 +83,29 @@ class NodeView(Protocol):
         ...
 
 
+class Layer2View(Protocol):
+    """Layer 2 of a run (`potchain.sim.settling.world.Layer2World`)."""
+
+    options: Layer2
+    chain: Chain
+    """As it is, whatever endpoints show of it."""
+
+    def unsettled(self) -> str:
+        """What is still to be done, in words; empty when everything is settled at every honest node."""
+        ...
+
+
 class ClusterView(Protocol):
     """The run as a whole (`potchain.sim.cluster.Cluster`)."""
 
     plan: Plan
     genesis: Genesis
     nodes: Sequence[NodeView]
+
+    @property
+    def layer2(self) -> Layer2View | None:
+        """Where it settles; None: it does not."""
+        ...
 
     @property
     def now_ns(self) -> int:
@@ -158,6 +177,15 @@ class Checker:
 
     def blamed(self, node: NodeView, peer: NodeId, reason: str) -> None:
         """A node says that a peer sent what no correct node sends."""
+
+    def layer2(self, layer2: Layer2View) -> None:
+        """Layer 2 has another head: a block more, or another branch."""
+
+    def duties(self, node: NodeView, transactions: Sequence[Transaction]) -> None:
+        """A node's settler hands signatures and votes to its own pool."""
+
+    def relayed(self, node: NodeView, prepared: Prepared, is_durable: bool) -> None:
+        """A node's settler sends a transaction to Layer 2; `is_durable`: it is written down."""
 
     def answered(self, answer: ApiAnswer) -> None:
         """A client has its answer."""

@@ -113,6 +113,69 @@ class RestoreOldVoteLog(Fault, frozen=True, kw_only=True):
     down_ns: int
 
 
+class Layer2Fault(Fault, frozen=True, kw_only=True):
+    """Something that goes wrong on Layer 2, or on the way to it; of runs with `Plan.layer2`."""
+
+    waits_for: str = ""
+    """"pending": it happens as soon as a relayer's transaction waits in the pools; "mined": as soon as one is in a
+    block; "": at once. Never after `Plan.heal_ns`."""
+
+
+class Reorganise(Layer2Fault, frozen=True, kw_only=True):
+    """Another branch wins: the newest blocks are gone, and one more than that comes in their place."""
+
+    depth: int
+    """At most so many blocks; never more than `Layer2.confirmations`, beyond which Layer 2 promises nothing."""
+    forget: bool = False
+    """The transactions of those blocks are lost; else they wait in the pools again."""
+
+
+class Censor(Layer2Fault, frozen=True, kw_only=True):
+    """Blocks leave out what a node's relay account sends, until `until_ns`."""
+
+    node: int
+    until_ns: int
+
+
+class LoseEndpoint(Layer2Fault, frozen=True, kw_only=True):
+    """No endpoint answers a node until `until_ns`."""
+
+    node: int
+    until_ns: int
+
+
+class LoseAnswers(Layer2Fault, frozen=True, kw_only=True):
+    """What a node asks for is done, and every second answer is lost, until `until_ns`."""
+
+    node: int
+    until_ns: int
+
+
+class LagEndpoint(Layer2Fault, frozen=True, kw_only=True):
+    """A node's endpoint is so many blocks behind until `until_ns`."""
+
+    node: int
+    blocks: int
+    until_ns: int
+
+
+class RaiseFees(Layer2Fault, frozen=True, kw_only=True):
+    """Blocks take nothing for less than this until `until_ns`."""
+
+    fee_wei: int
+    until_ns: int
+
+
+class StallBlocks(Layer2Fault, frozen=True, kw_only=True):
+    """Nobody makes blocks until `until_ns`."""
+
+    until_ns: int
+
+
+class EmptyPools(Layer2Fault, frozen=True, kw_only=True):
+    """What waits in the pools is lost."""
+
+
 AnyFault = (
     Crash
     | CrashAtStep
@@ -124,6 +187,14 @@ AnyFault = (
     | SlowNode
     | LoseVoteLog
     | RestoreOldVoteLog
+    | Reorganise
+    | Censor
+    | LoseEndpoint
+    | LoseAnswers
+    | LagEndpoint
+    | RaiseFees
+    | StallBlocks
+    | EmptyPools
 )
 
 
@@ -158,6 +229,61 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """True: each transaction is submitted to every node, not to one."""
 
 
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators decide once a contract is bound and the decision before is taken."""
+
+    at_ns: int
+    """Not before."""
+    kind: str
+    """"term", "rotate", "pause" or "resume"."""
+    term: str = ""
+    """term: a name of `Terms`."""
+    value: int = 0
+    """term: its value; rotate: the threshold."""
+    owners: tuple[int, ...] = ()
+    """rotate: the nodes whose operators own the contract from then on."""
+
+
+class Layer2Liar(msgspec.Struct, frozen=True, kw_only=True):
+    """A node whose operator lies about Layer 2, in ways of `potchain.sim.settling.lying`; it is faulty for good."""
+
+    node: int
+    behaviours: tuple[str, ...]
+
+
+class Layer2(msgspec.Struct, frozen=True, kw_only=True):
+    """The chain on which a run settles, the settlers' options, and what people do there."""
+
+    block_ns: int = 400_000_000
+    """Between two blocks, on average; each comes up to half of it earlier or later."""
+    confirmations: int = 3
+    fee_wei: int = 10
+    """What blocks ask, until `RaiseFees`."""
+    fee_cap_wei: int = 100
+    """What relayers pay at most."""
+    answer_ns: int = 20_000_000
+    """An endpoint takes this long at most."""
+    relay_ahead: int = 1
+    poll_ms: int = 250
+    relay_turn_ms: int = 2_000
+    stuck_after_ms: int = 3_000
+    threshold: int = 0
+    """Signatures that the contract asks for; 0: a quorum. All operators own it at first."""
+    bind_ns: int = 300_000_000
+    """When operators begin to bind the contract."""
+    decisions: tuple[Decision, ...] = ()
+    holders: int = 4
+    """Accounts that withdraw, and to which deposits go."""
+    withdrawals: int = 10
+    deposits: int = 6
+    from_ns: int = 100_000_000
+    until_ns: int = 6_000_000_000
+    """Withdrawals and deposits are spread over [from_ns, until_ns)."""
+    backed_ns: int = 0
+    """When the contract has money for all withdrawals; before, it has what was deposited for somebody."""
+    liars: tuple[Layer2Liar, ...] = ()
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run."""
 
@@ -182,6 +308,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Twins runs: the partition of each round of `round_ns`, in turn; empty: none."""
     round_ns: int = 1_000_000_000
     workload: Workload = Workload()
+    layer2: Layer2 | None = None
+    """With it the network settles on a simulated chain; None: there is no Layer 2, and no settlement."""
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ from potchain.replica import Replica
 from potchain.sim.api import VirtualHttp
 from potchain.sim.disk import Disk
 from potchain.sim.scheduler import VirtualLoop
+from potchain.sim.settling.world import Layer2World
 from potchain.sim.stores import StoreHost, VirtualBookkeeper, VirtualJournal
 from potchain.sim.verification import VerificationMemory
 from potchain.startup import load_boot, load_state, storage_over
@@ -108,6 +109,8 @@ class Network(Protocol):
     genesis: Genesis
     factory: EngineFactory
     memory: VerificationMemory
+    layer2: Layer2World | None
+    """Where it settles; None: it does not."""
 
     def make_executor(self) -> Executor:
         """A fresh executor with the network's applications."""
@@ -158,6 +161,7 @@ class Process:
         writer.restore(started.body_batches)
         self.journal = VirtualJournal(host, writer)
         self.bookkeeper = VirtualBookkeeper(host, books)
+        self.settling = network.layer2.settling(host, storage.votes) if network.layer2 else None
         self.gateway = Gateway(
             driver=driver,
             transport=VirtualTransport(host),
@@ -170,8 +174,17 @@ class Process:
             clock=host.clock,
             name=host.name,
             version="0",
+            settlement=self.settling.status if self.settling else None,
         )
         driver.start(VirtualTransport(host), self.journal, self.bookkeeper)
+        if self.settling:
+            self.settling.start(self.gateway, self.replica, lambda: recent.certified)
+
+    def tear(self) -> None:
+        """At a power cut: carry out one write that is under way, so that the disk can cut it."""
+        for store in (self.journal.commits, self.bookkeeper.commits, self.settling):
+            if store is not None and store.tear():
+                return
 
     def is_durable(self, message: ConsensusMessage) -> bool:
         """Whether an own message was read from the vote log at the start, or written to it since."""

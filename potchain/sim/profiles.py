@@ -29,6 +29,7 @@ from potchain.sim.plan import (
     SlowNode,
     Workload,
 )
+from potchain.sim.settling.drawing import draw_layer2, draw_liar, draw_trouble
 
 SAFETY_ONLY_PERCENT = 20
 """How many plans of the wild profiles never heal."""
@@ -125,6 +126,20 @@ def mixed(draft: Draft) -> None:
     elif draft.chance(30):
         draft.dice.choice((_down_for_good, _lost_votes, _old_votes, _wrong_clock))(draft)
     for _ in range(draft.dice.randrange(1, 6)):
+        draft.dice.choice(_PASSING)(draft)
+
+
+def settlement(draft: Draft) -> None:
+    """The network settles on a Layer 2 that reorganises, stalls, censors and is out of reach; operators may lie."""
+    draft.parameters["batch_max"] = draft.dice.choice((5, 20, 100))
+    draw_layer2(draft)
+    if draft.chance(40):
+        draw_liar(draft)
+    elif draft.chance(30):
+        draft.dice.choice((_down_for_good, _lost_votes, _old_votes, _wrong_clock, _liar))(draft)
+    for _ in range(draft.dice.randrange(1, 7)):
+        draw_trouble(draft)
+    for _ in range(draft.dice.randrange(4)):
         draft.dice.choice(_PASSING)(draft)
 
 
@@ -283,6 +298,6 @@ _PASSING: tuple[Callable[[Draft], None], ...] = (
 """Faults that leave nothing behind once the plan heals."""
 
 PROFILES: dict[str, Callable[[Draft], None]] = {
-    each.__name__: each for each in (calm, lossy, partitions, crashes, disks, clocks, byzantine, mixed)
+    each.__name__: each for each in (calm, lossy, partitions, crashes, disks, clocks, byzantine, mixed, settlement)
 }
 """What `--profile` takes."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -150,6 +151,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             handle = dying.pop(0)
             if not handle.cancelled():
                 run_handle(handle, self)
+        for task in self._tasks:
+            coroutine = task.get_coro()
+            if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()  # never begun: Python would complain that nobody awaited it
         self._closed = True
         self._faults = _ignore  # nothing that remembers this loop shall remember its node
 

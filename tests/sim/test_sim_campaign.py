@@ -17,7 +17,7 @@ from potchain.sim.byzantine import BEHAVIOURS
 from potchain.sim.campaign import DoneFile, Job, Result, campaign, first_violation, run_plan
 from potchain.sim.checkers import liveness_bound_ns
 from potchain.sim.checkers.liveness import faulty_for_good
-from potchain.sim.plan import Outcome, Plan, Workload
+from potchain.sim.plan import Layer2Fault, Outcome, Plan, Workload
 from potchain.sim.profiles import PROFILES, plan_of
 from potchain.sim.report import Summary, plan_text, violation_text
 from potchain_pbft import PbftFactory
@@ -54,7 +54,7 @@ def test_together_the_profiles_draw_every_fault_and_every_lie() -> None:
     drawn = {type(fault).__name__ for plan in plans for fault in plan.faults}
     assert drawn == {
         "Crash", "CrashAtStep", "Partition", "CutLink", "LinkChange", "ClockJump", "SlowDisk", "SlowNode",
-        "LoseVoteLog", "RestoreOldVoteLog",
+        "LoseVoteLog", "RestoreOldVoteLog", *(each.__name__ for each in Layer2Fault.__subclasses__()),
     }  # fmt: skip
     assert {name for plan in plans for lie in plan.byzantine for name in lie.behaviours} == set(BEHAVIOURS)
     assert any(plan.heal_ns is None for plan in plans)

@@ -15,6 +15,7 @@ from potchain.primitives import uint256
 from potchain.replica import wire
 from potchain.sim.checkers import (
     PROMISES,
+    SETTLEMENT,
     AcceptedIsKept,
     Agreement,
     BoundedBuffers,
@@ -426,5 +427,6 @@ def test_liveness_expects_nothing_of_the_faulty() -> None:
 def test_a_plan_that_never_heals_is_not_held_to_liveness() -> None:
     names = [checker.name for checker in standard_checkers(Plan(seed=0, heal_ns=None))]
     assert "liveness" not in names
-    assert {*names, "liveness", "exception", "halt", "api"} == set(PROMISES)
+    with_layer2 = [make().name for make in SETTLEMENT]
+    assert {*names, *with_layer2, "liveness", "exception", "halt", "api"} == set(PROMISES)
     assert len(standard_checkers(Plan(seed=0))) == len(names) + 1

@@ -6,6 +6,8 @@
     bounds      bounded buffers
     clients     what the API accepted is not lost
     liveness    progress once faults have stopped
+    settlement  with a Layer 2: paid exactly once, by true events alone
+    settlers    with a Layer 2: duties in time, written before relayed, settled in the end
 
 Checkers trust nothing that they check: what a block did is worked out again from its bodies by `ledger`.
 """
@@ -19,6 +21,8 @@ from potchain.sim.checkers.chain import Agreement, EqualRoots, TotalOrder
 from potchain.sim.checkers.clients import AcceptedIsKept
 from potchain.sim.checkers.ledger import Conservation, ExactlyOnce, Validity
 from potchain.sim.checkers.liveness import Liveness, liveness_bound_ns
+from potchain.sim.checkers.settlement import PaidOnce, TrueEvents
+from potchain.sim.checkers.settlers import DutiesInTime, Settled, WrittenBeforeRelayed, settlement_bound_ns
 from potchain.sim.checkers.votes import DurableBeforeSent, OneSignatureAfterLoss, OneSignaturePerSlot
 from potchain.sim.observation import Checker
 from potchain.sim.plan import LoseVoteLog, Plan, RestoreOldVoteLog
@@ -29,7 +33,12 @@ SAFETY: tuple[Callable[[], Checker], ...] = (
 )  # fmt: skip
 """What holds at every moment, in the order in which the checkers look."""
 
-PROMISES = (*(checker().name for checker in SAFETY), Liveness.name, "exception", "halt", "api")
+SETTLEMENT: tuple[Callable[[], Checker], ...] = (PaidOnce, TrueEvents, DutiesInTime, WrittenBeforeRelayed, Settled)
+"""What holds besides, where a plan has a Layer 2."""
+
+PROMISES = (
+    *(checker().name for checker in (*SAFETY, *SETTLEMENT)), Liveness.name, "exception", "halt", "api",
+)  # fmt: skip
 """Names of the promises, as they stand in `Violation.checker`; the last three are the cluster's own: nothing raises, no
 honest node stops by itself, no request is answered with an internal error."""
 
@@ -46,11 +55,14 @@ def standard_checkers(plan: Plan) -> list[Checker]:
         checkers = [OneSignatureAfterLoss() if type(each) is OneSignaturePerSlot else each for each in checkers]
     if plan.heal_ns is not None:
         checkers.append(Liveness())
+    if plan.layer2 is not None:
+        checkers += [make() for make in SETTLEMENT]
     return checkers
 
 
 __all__ = [
-    "PROMISES", "SAFETY", "AcceptedIsKept", "Agreement", "BoundedBuffers", "Conservation", "DurableBeforeSent",
-    "EqualRoots", "ExactlyOnce", "Liveness", "OneSignatureAfterLoss", "OneSignaturePerSlot", "TotalOrder", "Validity",
-    "liveness_bound_ns", "safety_checkers", "standard_checkers",
+    "PROMISES", "SAFETY", "SETTLEMENT", "AcceptedIsKept", "Agreement", "BoundedBuffers", "Conservation",
+    "DurableBeforeSent", "DutiesInTime", "EqualRoots", "ExactlyOnce", "Liveness", "OneSignatureAfterLoss",
+    "OneSignaturePerSlot", "PaidOnce", "Settled", "TotalOrder", "TrueEvents", "Validity", "WrittenBeforeRelayed",
+    "liveness_bound_ns", "safety_checkers", "settlement_bound_ns", "standard_checkers",
 ]  # fmt: skip

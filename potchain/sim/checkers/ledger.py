@@ -1,8 +1,9 @@
 """What blocks may do, worked out again from their bodies by a model of accounts that shares no code with the executor.
 
 The model is stepped once for each height, by the first honest node that executes it; that all others did the same is
-`Agreement`'s and `EqualRoots`' business. Kinds of transaction that the model does not know (those of test
-applications) are held to signature, nonce and fee; what their bodies write to accounts is taken as it is.
+`Agreement`'s and `EqualRoots`' business. Kinds of transaction that the model does not know (those of settlement,
+governance and test applications) are held to signature, nonce and fee; what their bodies write to accounts is taken as
+it is, and that it makes no money is `Conservation`'s business.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from potchain.blocks import ExecutedBlock, Receipt
+from potchain.blocks import ExecutedBlock, Receipt, StateChange
 from potchain.crypto import recover_address
 from potchain.errors import InvalidProof, PotchainError
 from potchain.genesis import Genesis
@@ -20,8 +21,20 @@ from potchain.transactions import SignedTransaction, Transaction, TransactionBod
 
 ACCOUNT = b"account/"
 TREASURY = b"treasury"
+DUTIES = frozenset(
+    ("SignBatch", "ObserveL2", "GovBindContract", "GovSetParameter", "GovRotateOwners", "GovPause", "GovVote")
+)
+"""Kinds that may take effect for less than the base fee."""
+CREDITING = frozenset(("DepositCredited", "RelayPaid"))
+"""Events at the end of a block after which accounts and treasury may differ from what transactions made of them."""
+PAYOUT = b"settlement/payout/"
+COUNTERS = b"settlement/counters"
 _NOBODY = bytes(20)
 _MEMO_MAX = 64
+_PAYOUT_AMOUNT = 4
+"""Place of the amount in a payout's record."""
+_CREDITED_EXECUTED = (10, 11)
+"""Places of the two sums in the record of the counters."""
 
 
 class _Account(msgspec.Struct):
@@ -139,7 +152,8 @@ class Validity(Checker):
         if nonce != account.nonce:
             raise _Refused(f"nonce {nonce} took effect, {account.nonce} is next")
         fee = int.from_bytes(members[2], "big")
-        if fee != int.from_bytes(receipt.fee, "big") or account.balance < fee:
+        short = fee < self._base_fee and signed.kind not in DUTIES
+        if short or fee != int.from_bytes(receipt.fee, "big") or account.balance < fee:
             raise _Refused(f"fee {fee} of 0x{receipt.transaction_id.hex()} does not fit")
         account.nonce += 1
         account.balance -= fee
@@ -174,7 +188,7 @@ class Validity(Checker):
     ) -> None:
         """What the block wrote to accounts and treasury is what the model has."""
         written = {change.key: change.value for change in block.changes}
-        known = bool(not foreign)
+        known = not foreign and not any(event.kind in CREDITING for event in block.end_events)
         for address in touched:
             value = written.pop(ACCOUNT + address, None)
             if value is None:
@@ -192,7 +206,7 @@ class Validity(Checker):
             if known and int.from_bytes(treasury, "big") != self._treasury:
                 raise _Refused(f"treasury {int.from_bytes(treasury, 'big')}, the model has {self._treasury}")
             self._treasury = int.from_bytes(treasury, "big")
-        elif fees:
+        elif fees and known:
             raise _Refused(f"fees of {fees} did not reach the treasury")
         for key, value in written.items():
             if not key.startswith(ACCOUNT):
@@ -236,7 +250,7 @@ class ExactlyOnce(Checker):
 
 
 class Conservation(Checker):
-    """The sum of all balances and the treasury is what genesis made."""
+    """All balances, the treasury and what is owed on Layer 2 are what genesis made and what came and went there."""
 
     name = "conservation of money"
 
@@ -244,6 +258,7 @@ class Conservation(Checker):
         self._height = 0
         self._total = 0
         self._records: dict[bytes, int] = {}
+        """By record key: base units that there are by it; of the counters, those that came from Layer 2, negative."""
 
     def begin(self, cluster: ClusterView) -> None:
         """What there is."""
@@ -258,11 +273,8 @@ class Conservation(Checker):
         self._height = block.height
         difference = 0
         for change in block.changes:
-            if change.key == TREASURY:
-                amount = int.from_bytes(change.value or b"", "big")
-            elif change.key.startswith(ACCOUNT):
-                amount = 0 if change.value is None else _account_of(change.value)[1]
-            else:
+            amount = _money_of(change)
+            if amount is None:
                 continue
             difference += amount - self._records.get(change.key, 0)
             self._records[change.key] = amount
@@ -270,6 +282,22 @@ class Conservation(Checker):
             raise PromiseBroken(
                 node.index, f"height {block.height} at {node.name} makes {difference} of the {self._total} there are"
             )
+
+
+def _money_of(change: StateChange) -> int | None:
+    """Base units that a record stands for; None for one that is no money."""
+    key, value = change.key, change.value
+    if key == TREASURY:
+        return int.from_bytes(value or b"", "big")
+    if key.startswith(ACCOUNT):
+        return 0 if value is None else _account_of(value)[1]
+    if key.startswith(PAYOUT):
+        return 0 if value is None else int.from_bytes(msgspec.msgpack.decode(value)[_PAYOUT_AMOUNT], "big")
+    if key == COUNTERS and value is not None:
+        counters = msgspec.msgpack.decode(value)
+        credited, executed = [int.from_bytes(counters[place], "big") for place in _CREDITED_EXECUTED]
+        return executed - credited
+    return None
 
 
 def _account_of(value: bytes) -> tuple[int, int]:

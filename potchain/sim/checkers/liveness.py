@@ -42,6 +42,7 @@ def faulty_for_good(plan: Plan, parameters: Parameters) -> frozenset[int]:
     faulty = {fault.node for fault in plan.faults if isinstance(fault, LoseVoteLog | RestoreOldVoteLog)}
     faulty |= {fault.node for fault in plan.faults if isinstance(fault, Crash) and fault.for_good}
     faulty |= {each.node for each in plan.byzantine} | {twin.node for twin in plan.twins}
+    faulty |= {liar.node for liar in plan.layer2.liars} if plan.layer2 is not None else set()
     off_ms: dict[int, int] = {}
     for fault in plan.faults:
         if isinstance(fault, ClockJump):
@@ -74,7 +75,7 @@ def liveness_bound_ns(plan: Plan, parameters: Parameters) -> int:
     k = len(faulty_for_good(plan, parameters))
     fault_ns = plan.heal_ns or 0
     trip_ns = round_trip_ns(plan)
-    batches = -(-plan.workload.transactions // parameters.batch_max)
+    batches = -(-(plan.workload.transactions + settlement_traffic(plan)) // parameters.batch_max)
     rows = -(-batches // parameters.in_flight_max)
     return (
         timeouts_sum_ns(parameters, fault_ns, k)
@@ -83,6 +84,16 @@ def liveness_bound_ns(plan: Plan, parameters: Parameters) -> int:
         + CATCH_UP_NS
         + rows * 2 * trip_ns
     )
+
+
+def settlement_traffic(plan: Plan) -> int:
+    """Transactions that settlement may add: each operator signs each action, votes on each event and each decision."""
+    if plan.layer2 is None:
+        return 0
+    options = plan.layer2
+    actions = options.withdrawals + len(options.decisions)
+    events = actions + options.deposits + 1
+    return options.withdrawals + plan.nodes * (actions + events + len(options.decisions) + 1)
 
 
 class Liveness(Checker):
