@@ -6,7 +6,7 @@
 #   make docs                       documentation into docs/_build/html, warnings are errors
 #   make bench [ARGS=...]           the benchmark of bench/
 #   make contracts                  compiles the contracts, compares with the committed artifacts, forge, mutants
-#   make sim                        300 seeds, 1,000 Twins scenarios and every crash point; minutes
+#   make sim                        500 seeds, 1,000 Twins scenarios and every crash point; minutes
 #   make sim-night [SIM=sim-night]  20,000 seeds and 100,000 Twins; hours, goes on where it was stopped
 #   make clean                      removes what these commands made
 #
@@ -30,7 +30,7 @@ demo: $(VENV)/.run
 	$(BIN)/potchain demo --transactions $(TX) $(if $(KEEP),--keep) $(ARGS)
 
 test: $(VENV)/.lint $(NPM_STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -53,6 +53,7 @@ contracts: $(VENV)/.lint $(NPM_STAMP)
 sim: $(VENV)/.lint
 	failed=0; \
 	$(BIN)/potchain sim run --nodes 4 --seeds 1-300 --profile mixed $(ARGS) || failed=1; \
+	$(BIN)/potchain sim run --nodes 4 --seeds 1-200 --profile settlement $(ARGS) || failed=1; \
 	$(BIN)/potchain sim twins --nodes 4 --scenarios 1000 $(ARGS) || failed=1; \
 	$(BIN)/potchain sim crash-sweep --nodes 4 $(ARGS) || failed=1; \
 	exit $$failed
