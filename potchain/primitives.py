@@ -40,6 +40,12 @@ Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32, title="bytes32")]
 Uint64 = Annotated[int, Meta(ge=0, title="uint64")]
 """0 to 2^64 - 1; the codec refuses what does not fit."""
 
+STORED_MAX = 2**63 - 1
+"""Largest integer that a column of SQLite or Postgres holds; what goes there as a number is bounded by it."""
+
+StoredUint64 = Annotated[int, Meta(ge=0, le=STORED_MAX, title="uint64")]
+"""0 to 2^63 - 1: of what wallets sign as uint64, as much as the ledger can store as a number."""
+
 Uint256 = Annotated[bytes, Meta(min_length=32, max_length=32, title="uint256")]
 """0 to 2^256 - 1 as 32 bytes big-endian, the only canonical form on the wire."""
 

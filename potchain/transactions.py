@@ -20,7 +20,7 @@ import msgspec
 from potchain.codec import Canonical, decode, encode
 from potchain.crypto import SigningKey, keccak256, recover_address
 from potchain.errors import CodecError, InvalidProof, InvalidTransaction
-from potchain.primitives import Address, Bytes, Digest, Signature65, Uint64, Uint256, uint
+from potchain.primitives import Address, Bytes, Digest, Signature65, StoredUint64, Uint64, Uint256, uint
 
 DOMAIN_NAME = "potchain"
 DOMAIN_VERSION = "1"
@@ -35,7 +35,7 @@ class TransactionBody(Canonical, frozen=True):
 
     from_: Address
     """Who pays, and whose nonce this is."""
-    nonce: Uint64
+    nonce: StoredUint64
     """Count of earlier executed transactions of this account."""
     fee: Uint256
     """Paid to the treasury when the transaction takes its place, whether or not its action succeeds."""

@@ -228,15 +228,15 @@ def _deployment(file: Path) -> JsonObject:
         said = document["arguments"]
         members = {
             "scheme": _SCHEMES[document["kind"]],
-            "chain_id": int(document["chain_id"]),
+            "chain_id": UINT64.convert(document["chain_id"], None, None),
             "contract": parse_address(document["address"]),
-            "from_block": int(document["block_number"]),
+            "from_block": UINT64.convert(document["block_number"], None, None),
         }
         if members["scheme"] == "safe":
             return {**members, "safe": parse_address(said["safe"])}
         owners = _joined([parse_address(owner) for owner in said["owners"]])
         return {**members, "owners": owners, "threshold": int(said["threshold"])}
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise CodecError(f"{file} is no deployment file of `potchain contract deploy`: {fault!r}") from None
 
 

@@ -11,7 +11,7 @@ import click
 
 from potchain.crypto import checksum_address, parse_address
 from potchain.errors import KeyFileError
-from potchain.primitives import UINT64_MAX, UINT256_MAX
+from potchain.primitives import STORED_MAX, UINT256_MAX
 from potchain.typed_data import JsonObject
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ PASSWORD_VARIABLE = "POTCHAIN_KEY_PASSWORD"
 
 AMOUNT = click.IntRange(min=0, max=UINT256_MAX)
 """Base units."""
-UINT64 = click.IntRange(min=0, max=UINT64_MAX)
+UINT64 = click.IntRange(min=0, max=STORED_MAX)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 

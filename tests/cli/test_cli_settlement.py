@@ -26,6 +26,8 @@ from potchain.settlement.report import ActionReport, SettlerFault, SettlerReport
 from potchain.transactions import Transaction
 
 ALICE = checksum_address(key("alice").address)
+SAME = ("--threshold", "3", *(word for number in range(4) for word in (
+    "--owner", checksum_address(operator_key(number).address))))  # fmt: skip
 OWNERS = [checksum_address(operator_key(number).address) for number in range(4)]
 
 
@@ -240,7 +242,7 @@ async def test_every_other_proposal_can_be_made(tmp_path: Path) -> None:
         for words, _ in proposals:
             await output(browser.url, "gov", "propose", *words, "--wait", *operator)
         listed = json.loads(await output(browser.url, "gov", "list", "--json", "--limit", "3"))
-        unchanged = await run(browser.url, "gov", "propose", "unpause", *operator)
+        unchanged = await run(browser.url, "gov", "propose", "rotate-owners", *SAME, *operator)
         nobody = await run(browser.url, "gov", "propose", "pause", "--fee", "10", *stranger)
         unknown = await run(browser.url, "gov", "propose", "set-parameter", "colour", "1", *operator)
     assert [each["kind"] for each in listed] == [kind for _, kind in reversed(proposals)]

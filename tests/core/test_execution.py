@@ -33,7 +33,7 @@ from potchain.blocks import (
 from potchain.codec import decode
 from potchain.errors import InvalidTransaction, PluginError, TransactionFailed
 from potchain.genesis import Epoch, Genesis
-from potchain.primitives import UINT64_MAX, UINT256_MAX, ZERO_ADDRESS, Text, Uint64, uint, uint256
+from potchain.primitives import STORED_MAX, UINT256_MAX, ZERO_ADDRESS, Text, Uint64, uint, uint256
 from potchain.transactions import Transaction, TransactionBody
 
 BALANCES = [("alice", 1_000), ("bob", 1_000), ("poor", 9)]
@@ -160,7 +160,7 @@ def test_bodies_must_be_the_proposal_s() -> None:
     [
         ("stale_nonce", "alice", {"nonce": 0}),
         ("future_nonce", "alice", {"nonce": 2}),
-        ("future_nonce", "alice", {"nonce": UINT64_MAX}),
+        ("future_nonce", "alice", {"nonce": STORED_MAX}),
         ("expired", "alice", {"nonce": 1, "valid_until": START_MS + 1_999}),
         ("insufficient_fee", "alice", {"nonce": 1, "fee": 9}),
         ("insufficient_fee", "alice", {"nonce": 1, "fee": 0}),

@@ -152,6 +152,15 @@ def test_fee_strategies_send_what_they_say(desk: Desk, strategy: str) -> None:
 # --- the seed's procedure ---------------------------------------------------------------------------------------------
 
 
+def test_one_owner_pauses_for_a_day(desk: Desk) -> None:
+    desk.deploy()
+    owner = desk.owners(4)[0]
+    assert desk.on("pause", "--key", owner)["until"] > 0
+    assert desk.on("info")["paused"] is True
+    assert "Paused" in desk.on("deposit", "--amount", "5", "--key", "funder.json", code=4)
+    assert "Paused" in desk.on("pause", "--key", owner, code=4)
+
+
 def test_three_confirmations_credit_a_reward_that_can_be_withdrawn(desk: Desk) -> None:
     desk.deploy(30, 3, "--compatible")
     owners = desk.owners(30)

@@ -13,7 +13,7 @@ from potchain_multisig.operator.session import NetworkChoice, network_options
 
 
 @click.command()
-@click.option("--node", default="http://127.0.0.1:8600", show_default=True, envvar="POTCHAIN_NODE",
+@click.option("--node", default="http://127.0.0.1:8080", show_default=True, envvar="POTCHAIN_NODE",
               help="URL of a node's API.")
 @click.option("--settled", is_flag=True, help="Count payouts that are not paid yet as a difference.")
 @network_options
@@ -25,7 +25,7 @@ def audit(node: str, settled: bool, at: NetworkChoice, as_json: bool) -> int:
 
     \b
     Example:
-      potchain contract audit --node http://127.0.0.1:8600 --network bsc:testnet
+      potchain contract audit --node http://127.0.0.1:8080 --network bsc:testnet
     """
     from potchain_multisig.operator.audit_reading import NodeBooks, read_chain
     from potchain_multisig.operator.auditing import compare

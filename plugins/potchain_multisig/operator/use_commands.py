@@ -191,6 +191,26 @@ def deposit(amount: int, account: bytes | None, chosen: ContractChoice, at: Netw
 
 
 @click.command()
+@contract_options
+@network_options
+@sending_options(key_help="Web3 V3 keystore of an owner.")
+@json_option
+def pause(chosen: ContractChoice, at: NetworkChoice, sending: SendingChoice, as_json: bool) -> None:
+    """As one owner, stop deposits and payouts for a day; the same owner can do so again 7 days after. Withdrawals go on.
+
+    \b
+    Example:
+      potchain contract pause --key owners/wallet-00.json
+    """
+    call = _Call(chosen, at, sending)
+    done = call.carry_out(call.plan("pause", "pauseByOwner()"), as_json)
+    if done is None:
+        return
+    until: int = done.value("OwnerPaused", "until")
+    emit(done.document() | {"until": until}, as_json, aligned([("paused until", f"Unix {until}"), *done.pairs()]))
+
+
+@click.command()
 @click.option("--amount", type=COINS, help="Base units, or such as 0.5ether [default: everything].")
 @contract_options
 @network_options
@@ -240,7 +260,7 @@ def gas(as_json: bool) -> None:
 
 def add_to(group: click.Group) -> None:
     """Hang the commands of this room under a group."""
-    for command in (info, propose, confirm, execute, deposit, withdraw, gas):
+    for command in (info, propose, confirm, execute, deposit, pause, withdraw, gas):
         group.add_command(command)
 
 

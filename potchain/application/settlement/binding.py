@@ -37,7 +37,7 @@ from potchain.application.settlement.records import (
 from potchain.crypto import checksum_address
 from potchain.errors import TransactionFailed
 from potchain.genesis import Genesis
-from potchain.primitives import UINT256_MAX, ZERO_ADDRESS, uint, uint256
+from potchain.primitives import STORED_MAX, UINT256_MAX, ZERO_ADDRESS, uint, uint256
 from potchain.settlement.actions import OWNERS_MAX, SCHEMES, Contract, Owners, owners_hash
 from potchain.settlement.digests import can_do
 
@@ -146,6 +146,8 @@ def check_rotation(state: StateReader, owners: tuple[bytes, ...], threshold: int
     """Whether the contract's owners could become these. Raises TransactionFailed."""
     contract = _bound(state)
     check_threshold(owners, threshold)
+    if contract.address in owners:
+        raise TransactionFailed("bad_owners", "the contract cannot be an owner of itself; it would refuse the rotation")
     if not can_do(contract.scheme, "rotate"):
         raise TransactionFailed(
             "owners_in_safe", "the owners of a Safe change in the Safe; then bind the contract anew with its new nonce"
@@ -170,14 +172,17 @@ def rotate(
 
 
 def check_pause(state: StateReader, paused: int) -> None:
-    """Whether settlement could stop (1) or go on (0). Raises TransactionFailed."""
+    """Whether settlement could stop (1) or go on (0). Raises TransactionFailed.
+
+    It may always go on: an owner may have stopped the contract alone, of which the ledger knows nothing.
+    """
     _bound(state)
     if paused not in (0, 1):
         raise TransactionFailed("bad_value", f"paused is 1 or 0, not {paused}")
     _check_room(state)
     now = counters(state)
-    if now.paused == bool(paused) and not (now.halted and not paused):
-        raise TransactionFailed("unchanged", "settlement is paused already" if paused else "settlement is not paused")
+    if now.paused and paused:
+        raise TransactionFailed("unchanged", "settlement is paused already")
 
 
 def pause(context: BlockContext, state: StateWriter, paused: int) -> tuple[EventData, ...]:
@@ -213,6 +218,10 @@ def _check_contract(contract: Contract) -> None:
         raise TransactionFailed("bad_scheme", f"unknown scheme {contract.scheme[:32]!r} (known: {known})")
     if not contract.chain_id:
         raise TransactionFailed("bad_chain", "chain id 0 is no chain")
+    for name in ("chain_id", "safe_nonce", "from_block"):
+        value = getattr(contract, name)
+        if value > STORED_MAX:
+            raise TransactionFailed("out_of_range", f"{name} {value}; it must be at most {STORED_MAX}")
     if contract.address == ZERO_ADDRESS:
         raise TransactionFailed("zero_address", "the contract is the zero address")
     if contract.scheme == "safe" and contract.safe in (ZERO_ADDRESS, contract.address):

@@ -49,7 +49,7 @@ from potchain.consensus.quorum import Quorum
 from potchain.crypto import checksum_address, digest_of
 from potchain.errors import CodecError, TransactionFailed
 from potchain.genesis import Epoch, Validator
-from potchain.primitives import Digest, Uint64, uint, uint256
+from potchain.primitives import STORED_MAX, Digest, Uint64, uint, uint256
 from potchain.settlement.actions import owners_hash
 from potchain.settlement.events import (
     EVENT_TYPES,
@@ -162,6 +162,9 @@ def _check_payload(body: ObserveL2) -> None:
         raise TransactionFailed("bad_payload", f"unknown kind of event {body.kind[:32]!r} (known: {known})")
     try:
         decode(kind, body.payload, size_max=PAYLOAD_BYTES_MAX)
+        for name in ("block_number", "log_index"):
+            if getattr(body, name) > STORED_MAX:
+                raise CodecError(f"{name} {getattr(body, name)} is more than {STORED_MAX}")
     except CodecError as fault:
         raise TransactionFailed("bad_payload", str(fault)) from None
 

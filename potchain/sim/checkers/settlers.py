@@ -83,13 +83,22 @@ class DutiesInTime(Checker):
 
 
 class WrittenBeforeRelayed(Checker):
-    """What an honest settler sends to Layer 2 is in its database at that moment."""
+    """What an honest settler sends to Layer 2 is in its database when it leaves for the first time.
+
+    Later it may be sent again although it was struck out meanwhile: the chain may have lost what it had executed.
+    """
 
     name = "written before relayed"
 
+    def __init__(self) -> None:
+        self._written: set[tuple[int, bytes]] = set()
+
     def relayed(self, node: NodeView, prepared: Prepared, is_durable: bool) -> None:
         """One transaction leaves."""
-        if not node.is_faulty and not is_durable:
+        place = (node.index, prepared.transaction_hash)
+        if is_durable:
+            self._written.add(place)
+        elif not node.is_faulty and place not in self._written:
             raise PromiseBroken(
                 node.index,
                 f"{node.name} relays action {prepared.action_nonce} with account nonce {prepared.account_nonce}, "
