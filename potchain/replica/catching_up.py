@@ -55,11 +55,16 @@ class CatchUp:
             self._asked = None
 
     def answered(self, peer: NodeId, now_ns: int, *, useful: bool) -> None:
-        """An answer came. A peer that had nothing to give, whatever it says of its height, is left out for a while."""
+        """An answer came. A peer that had nothing to give, whatever it says of its height, is left out for a while.
+
+        Not so one that was not asked for blocks: a question for a proposal goes to all peers, may be answered by the
+        block, and then all answers but the first are useless.
+        """
+        if self._asked != peer:
+            return
+        self._asked = None
         if not useful:
             self._useless_until_ns[peer] = now_ns + USELESS_NS
-        if self._asked == peer:
-            self._asked = None
 
     @property
     def request(self) -> tuple[NodeId, int] | None:

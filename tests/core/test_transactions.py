@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from potchain.codec import encode
 from potchain.crypto import CURVE_ORDER, keccak256
 from potchain.errors import InvalidTransaction
-from potchain.primitives import UINT64_MAX, UINT256_MAX, Address, Bytes, Bytes32, Text, Uint64, Uint256, uint, uint256
+from potchain.primitives import (
+    STORED_MAX,
+    UINT64_MAX,
+    UINT256_MAX,
+    Address,
+    Bytes,
+    Bytes32,
+    Text,
+    Uint64,
+    Uint256,
+    uint,
+    uint256,
+)
 from potchain.transactions import (
     TRANSACTION_BYTES_MAX,
     SignedTransaction,
@@ -196,6 +208,12 @@ def test_the_high_s_twin_is_refused() -> None:
 )
 def test_bad_bytes_have_a_code_each(code: str, raw: bytes) -> None:
     assert refused(raw) == code
+
+
+def test_a_nonce_that_no_column_holds_is_refused_before_anybody_could_propose_it() -> None:
+    fits = TYPES.sign(transfer(nonce=STORED_MAX), ALICE)
+    assert TYPES.parse(fits.raw) == fits
+    assert refused(TYPES.sign(transfer(nonce=STORED_MAX + 1), ALICE).raw) == "malformed"
 
 
 def test_the_size_bound_is_exact() -> None:
