@@ -196,7 +196,7 @@ def deposit(amount: int, account: bytes | None, chosen: ContractChoice, at: Netw
 @sending_options(key_help="Web3 V3 keystore of an owner.")
 @json_option
 def pause(chosen: ContractChoice, at: NetworkChoice, sending: SendingChoice, as_json: bool) -> None:
-    """As one owner, stop deposits and payouts for a day; the same owner can do so again a week later. Withdrawals go on.
+    """As one owner, stop deposits and payouts for a day; again only a week later. Withdrawals go on.
 
     \b
     Example:
