@@ -30,7 +30,7 @@ demo: $(VENV)/.run
 	$(BIN)/potchain demo --transactions $(TX) $(if $(KEEP),--keep) $(ARGS)
 
 test: $(VENV)/.lint $(NPM_STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
