@@ -138,6 +138,7 @@ class SimulatedScenario:
             fee_wei=10,
             rng=random.Random("conformance"),
             changed=lambda _: None,
+            arrived=lambda _: None,
         )
 
     def options(self, deadline_ms: int) -> SimulatedOptions:
