@@ -187,8 +187,8 @@ class SimulatedScenario:
         return self.chain.book.credits.get(account, 0)
 
     def empty(self, account: bytes) -> None:
-        """Nobody pays gas here."""
-        raise NotImplementedError("gas is free on this chain")
+        """See `SettlementScenario.empty`."""
+        self.chain.penniless.add(account)
 
     def cut(self) -> None:
         """See `SettlementScenario.cut`."""

@@ -88,7 +88,7 @@ def settlement_conformance(
 ) -> Callable[[ConformanceCase], None]:
     """A test function for pytest with one case for each promise: `test_it = settlement_conformance(factory, scenario)`.
 
-    `without`: names of cases that have no meaning for this chain, such as "an empty wallet is named" where gas is free.
+    `without`: names of cases that have no meaning for this chain, such as "an empty wallet is named".
     Raises ValueError for a name that no case has.
     """
     import pytest

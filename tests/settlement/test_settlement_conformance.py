@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 NOT_SIMULATED = (
     "open refuses another contract and another chain",  # it knows no other
     "without a relay key it only watches",  # every simulated node relays
-    "an empty wallet is named",  # gas is free
 )
 
 test_multisig = settlement_conformance(EvmFactory("multisig"), partial(AnvilScenario, "multisig"))

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,11 +92,10 @@ class Devnet:
         except OSError:
             self._stderr.close()
             raise
-        try:
+        with ExitStack() as undo:  # whatever ends the wait, Ctrl-C too, ends the child
+            undo.callback(self.stop)
             self._wait_until_it_answers()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,8 @@ def create_wallets(
     folder.parent.mkdir(parents=True, exist_ok=True)
     digits = max(2, len(str(count)))
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))  # mode 0700
-    try:
+    with ExitStack() as undo:  # whatever ends it, Ctrl-C too, leaves no half-made folder
+        undo.callback(shutil.rmtree, made, ignore_errors=True)
         wallets = []
         for number in range(1, count + 1):
             key, name = SigningKey.generate(), f"wallet-{number:0{digits}d}.json"
@@ -52,9 +54,7 @@ def create_wallets(
         if folder.exists():
             folder.rmdir()
         os.replace(made, folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+        undo.pop_all()
     return tuple(wallets)
 
 

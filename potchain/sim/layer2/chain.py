@@ -112,6 +112,8 @@ class Chain:
         """A block takes nothing for less."""
         self.censored: dict[bytes, int] = {}
         """How many faults leave out an account's transactions now."""
+        self.penniless: set[bytes] = set()
+        """Accounts that cannot pay for gas; all others can."""
         self.stalled = 0
         """How many faults keep blocks from being made now."""
         self.lost_branch: Branch = ()

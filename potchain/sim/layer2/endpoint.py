@@ -146,6 +146,8 @@ class SimBackend:
                 raise SettlementError("would_revert", f"account nonce {nonce} is used up")
         if fee_wei > options.fee_cap_wei:
             raise SettlementError("gas_too_dear", f"{fee_wei} wei are asked, the cap is {options.fee_cap_wei}")
+        if account in self._chain.penniless:
+            raise SettlementError("empty_wallet", f"0x{account.hex()} cannot pay {fee_wei} wei for gas")
         transaction = signed(self._key, Mail(nonce, fee_wei, call))
         return Prepared(
             action_nonce=ready.action.nonce,
