@@ -31,8 +31,10 @@ def configure_logs(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=_to_standard_error,
+        # A cached logger would keep this configuration and this stream for as long as the process lives, under
+        # `without_logs` too.
+        cache_logger_on_first_use=False,
     )
 
 
@@ -45,6 +47,10 @@ def without_logs() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+def _to_standard_error(*_: object) -> structlog.PrintLogger:
+    return structlog.PrintLogger(sys.stderr)
 
 
 def _drop(logger: object, name: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own signature
