@@ -18,7 +18,7 @@ from potchain.application.governance.application import GovernanceApplication
 from potchain.application.governance.bodies import GovBindContract, GovRotateOwners, GovSetParameter, GovVote
 from potchain.application.settlement import records
 from potchain.application.settlement.application import SettlementApplication
-from potchain.application.settlement.bodies import Withdraw
+from potchain.application.settlement.bodies import ObserveL2, Withdraw
 from potchain.application.state import AuthenticatedState
 from potchain.blocks import FAILED, ExecutedBlock, OrderCertificate, build_proposal
 from potchain.consensus.quorum import Quorum
@@ -39,6 +39,8 @@ from potchain.transactions import Transaction, TransactionBody
 STARTED_AT_MS = 1_700_000_000_000
 TURN_S = 8
 STUCK_AFTER_S = 12
+BURIED = 30
+"""Blocks of Layer 2 that no test takes back."""
 
 
 class Crash(BaseException):
@@ -307,8 +309,8 @@ class World:
             self.ledger.send(key, lambda nonce, key=key: _yes(key, nonce, proposal.id))
         self.ledger.make_block()
 
-    def bind(self) -> None:
-        """The contract becomes this ledger's."""
+    def bind(self, funds: int = 1_000_000) -> None:
+        """The contract becomes this ledger's; somebody pays `funds` in, deep in the chain, and operators say so."""
         contract, owners = self.contract, b"".join(self.owners)
         self.govern(
             lambda key, nonce: GovBindContract(
@@ -317,6 +319,21 @@ class World:
             )
         )  # fmt: skip
         assert records.bound_contract(self.ledger.state) == contract
+        if not funds:
+            return
+        self.layer2.deposit(key_of("backer").address, funds)
+        self.layer2.mine(BURIED)
+        (event,) = self.layer2.events()
+        for key in self.keys:
+            self.ledger.send(
+                key,
+                lambda nonce, key=key: ObserveL2(
+                    key.address, nonce, uint256(0), 0, event.event_nonce, event.kind, event.payload,
+                    event.block_number, event.block_hash, event.transaction_hash, event.log_index,
+                ),
+            )  # fmt: skip
+        self.ledger.make_block()
+        assert records.counters(self.ledger.state).withdrawable == funds
 
     def set_parameter(self, name: str, value: int) -> None:
         """A term of settlement."""

@@ -218,6 +218,10 @@ class SettlementPayload(Payload, frozen=True):
     """Nonces: of the next action, of the oldest that is not executed, of the event to be applied next."""
     credited: Amount
     """All deposits."""
+    withdrawable: Amount
+    """Deposits into the bound contract that nobody is owed: the most that a `Withdraw` can be now."""
+    uncovered: Amount
+    """What is owed beyond the deposits into the bound contract; it waits for deposits."""
     payouts: PayoutSumsPayload
     actions: list[OpenActionPayload]
     """Those that are not executed, by nonce."""

@@ -88,6 +88,8 @@ def settlement_payload(
         next_executed=now.next_executed,
         next_event=now.next_event,
         credited=str(uint(now.credited)),
+        withdrawable=str(now.withdrawable),
+        uncovered=str(max(0, uint(now.owed) - uint(now.funds))),
         payouts=_sums(state, now),
         actions=actions,
         settler=_settler_payload(status, is_bound=contract is not None),

@@ -142,7 +142,7 @@ def _picture(found: JsonObject) -> list[str]:
         [
             *_contract(found),
             *[(name, _sum(each)) for name, each in found["payouts"].items()],
-            ("deposits", f"{_number(found['credited'])} base units credited"),
+            ("deposits", _deposits(found)),
             *_layer2(found),
             *_node(settler),
         ]
@@ -174,6 +174,15 @@ def _contract(found: JsonObject) -> list[tuple[str, object]]:
             ("owners", f"{owners['threshold']} of {len(owners['owners'])} sign (epoch {owners['epoch']}): {names}")
         )
     return pairs
+
+
+def _deposits(found: JsonObject) -> str:
+    credited = f"{_number(found['credited'])} base units credited"
+    if found["contract"] is None:
+        return credited
+    if found["uncovered"] != "0":
+        return f"{credited}; {_number(found['uncovered'])} of what is owed wait for a deposit"
+    return f"{credited}, {_number(found['withdrawable'])} can be withdrawn"
 
 
 def _layer2(found: JsonObject) -> list[tuple[str, object]]:

@@ -33,6 +33,8 @@ BURST_MAX = 6
 """Up to so many transactions are submitted at one moment, so that several sequences are in flight together."""
 RETRY_NS = 300 * NS_PER_MS
 """How long a client waits before it tries the next node."""
+_FOR_NOW = (b"nonce_gap_too_large", b"not_covered")
+"""Codes of refusals that pass: a client tries again."""
 READ_AFTER_NS = 700 * NS_PER_MS
 """When a client asks what became of its transaction."""
 READS = ("/v1/status", "/v1/consensus", "/v1/blocks?limit=5", "/v1/pool", "/readyz", "/v1/accounts/{}", "/metrics")
@@ -121,7 +123,7 @@ class Clients:
 
     def _submit(self, transaction: Transaction, body: bytes, node: int) -> None:
         def answered(answer: ApiAnswer | None) -> None:
-            if answer is None or answer.status in (429, 503) or b"nonce_gap_too_large" in answer.document:
+            if answer is None or answer.status in (429, 503) or any(code in answer.document for code in _FOR_NOW):
                 if not self._workload.everywhere:
                     after_ns = self._scheduler.now_ns + RETRY_NS
                     self._scheduler.at(after_ns, self._submit, transaction, body, (node + 1) % len(self._nodes))

@@ -123,7 +123,7 @@ async def test_the_picture_names_who_is_missing_and_what_to_do() -> None:
         "pending    0 payouts, 0 base units",
         "batched    1 payout, 12 base units",
         "paid       0 payouts, 0 base units",
-        "deposits   0 base units credited",
+        "deposits   0 base units credited, 999,999,999,988 can be withdrawn",
     ]
     assert "layer 2    block 50, confirmed up to 40, 2 events not applied" in lines
     assert f"this node  waiting (back end multisig); signs as {OWNERS[2]}, relays nothing" in lines

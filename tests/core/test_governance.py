@@ -266,18 +266,21 @@ def test_a_contract_is_bound_once_and_the_next_one_only_when_nothing_is_under_wa
     assert (bound.binding, bound.contract, bound.threshold, bound.epoch) == (1, CONTRACT, 3, 0)
     assert books.code(operator_key(0), GovBindContract, *bind_members()) == "already_bound"
     other = b"\x22" * 20
+    books.fund(5)
     books.withdraw("alice", 5)
     assert books.code(operator_key(0), GovBindContract, *bind_members(contract=other)) == "actions_open"
     books.sign(0)
     books.executed(0)
     books.deposit("bob", 1)
-    books.bind(other)
+    books.bind(other, funds=0)
     now = books.counters
     assert (now.binding, now.next_action, now.next_event, now.next_payout) == (2, 0, 0, 1)
     assert records.action(books.state, 0) is None
     # Going back would count the old contract's events again.
     assert books.code(operator_key(0), GovBindContract, *bind_members()) == "already_bound"
     books.deposit("bob", 1)
+    assert books.withdraw("alice", 2).code == "not_covered"  # the first contract's coins are there, not here
+    books.deposit("bob", 4)
     books.withdraw("alice", 5)
     books.sign(0)
     books.executed(0)
@@ -301,6 +304,7 @@ def test_a_safe_that_moved_is_bound_again_and_counts_on() -> None:
     books = Books()
     safe = b"\x33" * 20
     books.decide(GovBindContract, *bind_members(scheme="safe", safe=safe, safe_nonce=4))
+    books.fund(5)
     books.withdraw("alice", 5)
     books.sign(0)
     books.executed(0)
@@ -311,6 +315,7 @@ def test_a_safe_that_moved_is_bound_again_and_counts_on() -> None:
     books.decide(GovBindContract, *moved)
     now = books.counters
     assert (now.binding, now.next_action, now.next_event, now.epoch, now.confirmed_epoch) == (1, 1, 2, 1, 1)
+    assert uint(now.funds) == 7
     contract = records.bound_contract(books.state)
     assert contract is not None
     assert contract.safe_nonce == 8

@@ -102,6 +102,7 @@ def test_a_batch_takes_no_more_payees_than_it_may_and_leaves_the_rest_in_order()
     withdrawals(books, ("alice", 1), ("bob", 1), ("alice", 1), ("carol", 1), ("alice", 1))
     books.set_term("batch_max", 2)
     books.bind()
+    books.run()
     record = records.action(books.state, 0)
     assert record is not None
     assert (record.first_payout, record.last_payout) == (0, 2)
@@ -118,6 +119,7 @@ def test_many_pending_payouts_become_a_root_and_the_next_builds_on_it() -> None:
     books.set_term("batch_max", 2)
     withdrawals(books, ("alice", 1), ("bob", 20), ("alice", 300), ("carol", 4_000), ("alice", 50_000), ("dave", 6))
     books.bind()
+    books.run()
     first = records.action(books.state, 0)
     assert first is not None
     assert (first.action.kind, first.payouts, uint(first.total)) == ("root", 4, 4_321)
@@ -273,3 +275,59 @@ def test_a_network_that_does_not_settle_writes_nothing_of_it() -> None:
     books = Books()
     books.chain.run(books.chain.transfer("alice", "bob", 1))
     assert not [name for name, _ in books.chain.state.items() if name.startswith((b"settlement/", b"governance/"))]
+
+
+def test_only_what_deposits_cover_is_asked_of_the_contract() -> None:
+    books = Books()
+    withdrawals(books, ("alice", 60), ("bob", 30), ("carol", 20))
+    books.bind(funds=0)
+    books.deposit("dave", 59)
+    assert books.counters.next_action == 0
+    books.deposit("dave", 32)
+    first = records.action(books.state, 0)
+    assert first is not None
+    assert (first.payouts, uint(first.total), books.counters.unbatched) == (2, 90, 1)
+    # Carol's waits, and holds up nothing: a rotation is formed behind the batch that can be executed.
+    books.rotate(books.owners[:3], 2)
+    conclude(books)
+    assert (books.counters.next_executed, books.counters.pending, books.counters.epoch) == (2, 1, 1)
+    books.deposit("dave", 19)
+    conclude(books)
+    assert (books.counters.payouts_open, uint(books.counters.funds)) == (0, 0)
+    assert books.money()[0] == books.money()[1]
+
+
+def test_a_withdrawal_that_deposits_do_not_cover_is_refused() -> None:
+    books = Books()
+    books.bind(funds=0)
+    assert books.withdraw("alice", 1).code == "not_covered"
+    books.deposit("bob", 10)
+    assert books.withdraw("alice", 11).code == "not_covered"
+    assert books.withdraw("alice", 4).code == ""
+    assert books.withdraw("bob", 7).code == "not_covered"
+    assert books.withdraw("bob", 6).code == ""
+    assert books.counters.withdrawable == 0
+    conclude(books)
+    assert books.withdraw("carol", 1).code == "not_covered"
+    assert (uint(books.counters.funds), books.counters.payouts_open) == (0, 0)
+
+
+def test_few_covered_payouts_are_a_batch_where_many_would_be_a_root() -> None:
+    books = Books()
+    books.set_term("root_min", 3)
+    withdrawals(books, ("alice", 10), ("bob", 10), ("carol", 10), ("dave", 10))
+    books.bind(funds=0)
+    books.deposit("dave", 20)
+    record = records.action(books.state, 0)
+    assert record is not None
+    assert (record.action.kind, record.payouts) == ("batch", 2)
+
+
+def test_a_contract_that_was_bound_by_mistake_is_replaced_though_payouts_wait() -> None:
+    books = Books()
+    withdrawals(books, ("alice", 5))
+    books.bind(funds=0)
+    books.bind(b"\x22" * 20, funds=0)
+    books.deposit("bob", 5)
+    conclude(books)
+    assert (books.counters.binding, books.counters.payouts_open) == (2, 0)

@@ -37,6 +37,8 @@ def test_replicas_bind_pay_and_credit_alike() -> None:
     proposal = send(cluster, 0, operators[0], GovBindContract, *members)
     for index in (1, 2):
         send(cluster, index, operators[index], GovVote, proposal, 1)
+    for index in (2, 1, 0):
+        send(cluster, index, operators[index], ObserveL2, *observation(0, DepositSeen(key("bob").address, uint256(45))))
     send(cluster, 3, key("alice"), Withdraw, uint256(40), fee=10)
     state = cluster.nodes[0].replica.chain.state
     record = records.action(state, 0)
@@ -49,9 +51,9 @@ def test_replicas_bind_pay_and_credit_alike() -> None:
     seen = seen_of(state, 0)
     deposit = DepositSeen(key("nobody yet").address, uint256(9))
     for index in (2, 1, 0):
-        send(cluster, index, operators[index], ObserveL2, *observation(1, deposit))
-        send(cluster, index, operators[index], ObserveL2, *observation(0, seen))
-    assert records.counters(state).next_event == 2
+        send(cluster, index, operators[index], ObserveL2, *observation(2, deposit))
+        send(cluster, index, operators[index], ObserveL2, *observation(1, seen))
+    assert records.counters(state).next_event == 3
     assert records.owed(state) == 0
     assert load_account(state, key("nobody yet").address).balance == uint256(9)
     assert len({node.replica.chain.state.root for node in cluster.nodes}) == 1

@@ -283,7 +283,7 @@ def test_a_reorganisation_of_votes_that_are_not_applied() -> None:
 
     async def run() -> None:
         world = World(4, confirmations=3)
-        world.bind()
+        world.bind(funds=0)
         world.layer2.mine(2)
         world.deposit(0, 1_000)
         world.layer2.mine(4)

@@ -231,7 +231,7 @@ def test_intents_that_cannot_be_read_stop_relaying_and_nothing_else() -> None:
     live.run(3)
     assert live.report.fault
     assert live.report.fault.code == "storage"
-    assert live.report.next_event == 1  # voted all the same
+    assert live.report.next_event == 2  # voted all the same
     assert live.report.actions[0].signed_here
     assert live.report.actions[0].phase == "blocked"
     assert not live.world.layer2.executions()

@@ -217,7 +217,7 @@ def test_metrics_have_every_state_and_phase() -> None:
         'potchain_settlement_state{state="waiting"} 0.0',
         'potchain_settlement_actions{phase="sending"} 1.0',
         'potchain_settlement_actions{phase="blocked"} 0.0',
-        "potchain_settlement_contract_funds 1000.0",
+        "potchain_settlement_contract_funds 1.001e+06",
         "potchain_settlement_reorgs_total 0.0",
         "potchain_settlement_next_action 1.0",
     ):

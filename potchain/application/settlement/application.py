@@ -103,3 +103,10 @@ def _check_amount(body: Withdraw, state: StateReader) -> None:
     amount, least = uint(body.amount), uint(terms(state).minimum_withdrawal)
     if amount < least:
         raise TransactionFailed("below_minimum", f"amount {amount}; the least that is paid out is {least}")
+    now = counters(state)
+    if now.binding and amount > now.withdrawable:
+        raise TransactionFailed(
+            "not_covered",
+            f"amount {amount}; deposits cover {now.withdrawable} more on the contract now: take out less, or wait for "
+            f"a deposit",
+        )

@@ -254,6 +254,7 @@ def _fresh(state: StateWriter, now: Counters) -> Counters:
         next_event=0,
         paused=False,
         halted=False,
+        funds=uint256(0),
     )
 
 

@@ -2,7 +2,7 @@
 
 No clock and no height decides when an action is formed: an idle network makes no blocks, so nothing may wait for one.
 While less than `batch_max` payouts are pending, one action is under way at a time; its signatures and its receipt are
-transactions, so a block comes that can form the next.
+transactions, so a block comes that can form the next. What deposits do not cover waits for the vote on a deposit.
 """
 
 from __future__ import annotations
@@ -58,10 +58,13 @@ def form(context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         return ()
     if limits.root_min and now.pending >= limits.root_min and not now.roots_open:
         count, entries = _gathered(state, now, limits.root_entries_max, limits.root_entries_max)
-        update = updated(state, entries, limits.root_accounts_max)
+        enough = count >= min(limits.root_min, limits.root_entries_max)  # fewer when deposits cover fewer
+        update = updated(state, entries, limits.root_accounts_max) if enough else None
         if update is not None:
             return (_take_up(state, count, _made(context, now, "root", entries=entries, root=update.root)),)
     count, entries = _gathered(state, now, limits.batch_max, PAYOUTS_PER_BATCH_MAX)
+    if not count:
+        return ()  # the oldest payout waits for a deposit, and its `ObserveL2` makes the block that forms the batch
     return (_take_up(state, count, _made(context, now, "batch", entries=entries)),)
 
 
@@ -156,6 +159,8 @@ def settle(state: StateWriter, record: ActionRecord, seen: Observation) -> None:
         owed=uint256(uint(now.owed) - uint(record.total)),
         executed=uint256(uint(now.executed) + uint(record.total)),
         roots_open=now.roots_open - (record.action.kind == "root"),
+        funds=uint256(uint(now.funds) - uint(record.total)),
+        batched=uint256(uint(now.batched) - uint(record.total)),
     )
     save_counters(state, changed)
 
@@ -186,13 +191,19 @@ def _made(
 
 
 def _gathered(state: StateReader, now: Counters, payees_max: int, payouts_max: int) -> tuple[int, tuple[Entry, ...]]:
-    """The oldest pending payouts that one action can pay: how many, and what each account gets, sorted."""
+    """The oldest pending payouts that one action can pay: how many, and what each account gets, sorted.
+
+    The contract cannot execute what its deposits do not cover, nor anything after it: its nonces have no gaps. So an
+    action takes only what is there, in order; what is not covered waits here, and holds up no rotation and no pause.
+    """
     sums: dict[bytes, int] = {}
     count = 0
+    left = now.unbatched
     for number in range(now.next_batched, min(now.next_payout, now.next_batched + payouts_max)):
         record = payout(state, number)
         assert record is not None, "pending payouts have records"
-        if record.account not in sums and len(sums) >= payees_max:
+        left -= uint(record.amount)
+        if left < 0 or (record.account not in sums and len(sums) >= payees_max):
             break
         sums[record.account] = sums.get(record.account, 0) + uint(record.amount)
         count += 1
@@ -205,8 +216,13 @@ def _take_up(state: StateWriter, count: int, made: Action) -> ActionFormed:
     first = now.next_batched
     formed = _record(state, made, first, count)
     now = counters(state)
-    roots_open = now.roots_open + (made.kind == "root")
-    save_counters(state, msgspec.structs.replace(now, next_batched=first + count, roots_open=roots_open))
+    taken = msgspec.structs.replace(
+        now,
+        next_batched=first + count,
+        roots_open=now.roots_open + (made.kind == "root"),
+        batched=uint256(uint(now.batched) + made.total),
+    )
+    save_counters(state, taken)
     return formed
 
 

@@ -199,7 +199,8 @@ def _deposit(state: StateWriter, number: int, seen: DepositSeen) -> list[EventDa
     if credited - uint(now.executed) > MONEY_MAX:
         return _mismatch(state, number, 0, f"a deposit of {uint(seen.amount)} is more than there can be")
     credit_account(state, seen.account, uint(seen.amount))
-    save_counters(state, msgspec.structs.replace(now, credited=uint256(credited)))
+    funds = uint256(uint(now.funds) + uint(seen.amount))
+    save_counters(state, msgspec.structs.replace(now, credited=uint256(credited), funds=funds))
     return [DepositCredited(seen.account, seen.amount)]
 
 

@@ -56,8 +56,6 @@ SIGNED: ActionStatus = "signed"
 EXECUTED: ActionStatus = "executed"
 """The contract executed it, by the word of a quorum of operators."""
 
-PayoutStatus = Literal["pending", "batched", "unknown"]
-
 
 class Terms(Canonical, frozen=True, kw_only=True):
     """How the ledger settles; changed by `GovSetParameter` with the key settlement.<name>."""
@@ -113,6 +111,10 @@ class Counters(Canonical, frozen=True, kw_only=True):
     """Governance decided to form no batch or root."""
     halted: bool = False
     """The contract did what the ledger had not asked for; no batch or root is formed until governance goes on."""
+    funds: Uint256 = uint256(0)
+    """Deposits into the bound contract less what it executed, base units."""
+    batched: Uint256 = uint256(0)
+    """Sum of the open actions, base units; at most `funds`, for what is not there is not asked for."""
 
     @property
     def pending(self) -> int:
@@ -123,6 +125,16 @@ class Counters(Canonical, frozen=True, kw_only=True):
     def actions_open(self) -> int:
         """Actions that are not executed."""
         return self.next_action - self.next_executed
+
+    @property
+    def unbatched(self) -> int:
+        """Base units in the bound contract that no action pays out."""
+        return uint(self.funds) - uint(self.batched)
+
+    @property
+    def withdrawable(self) -> int:
+        """Base units in the bound contract that nobody is owed: the most that a `Withdraw` can be now."""
+        return max(0, uint(self.funds) - uint(self.owed))
 
 
 class ActionRecord(Canonical, frozen=True, kw_only=True):
@@ -282,13 +294,6 @@ def payout(state: StateReader, number: int) -> PayoutRecord | None:
     """A payout that is not executed, or None."""
     data = state.get(numbered_key(PAYOUT_PREFIX, number))
     return None if data is None else _read(PayoutRecord, data)
-
-
-def payout_status(state: StateReader, number: int) -> PayoutStatus:
-    """pending, batched, or unknown: paid already, or never made."""
-    if state.get(numbered_key(PAYOUT_PREFIX, number)) is None:
-        return "unknown"
-    return "pending" if number >= counters(state).next_batched else "batched"
 
 
 def payout_action(state: StateReader, number: int) -> int | None:
