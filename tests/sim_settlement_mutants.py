@@ -18,8 +18,10 @@ from potchain.consensus.quorum import Quorum
 from potchain.primitives import uint, uint256
 from potchain.replica.chain import Chain
 from potchain.settlement import Action, DepositSeen, Prepared
-from potchain.settler import duties, relaying
+from potchain.settler import duties, reconcile, relaying
 from potchain.settler.intents import SqlIntents
+from potchain.settler.memory import Fault, Memory, Sight
+from potchain.settler.view import LedgerView
 from potchain.sim.layer2.endpoint import SimBackend
 from potchain.transactions import Transaction
 
@@ -128,6 +130,16 @@ def _formed_in_pause() -> Iterator[None]:
         yield
 
 
+@mutant(
+    "more asked for than is there",
+    "an action takes payouts that no deposit covers",
+    {"payouts that wait for a deposit": "paid once"},
+)
+def _uncovered() -> Iterator[None]:
+    with patched(Counters, "unbatched", 2**64):
+        yield
+
+
 # --- the settler ------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +178,22 @@ def _signs_early() -> Iterator[None]:
 )
 def _unconfirmed() -> Iterator[None]:
     with patched(SimBackend, "_confirmations", lambda self: 0):
+        yield
+
+
+@mutant(
+    "behind is taken for taken back",
+    "a settler whose endpoint lacks blocks says that the chain was reorganised",
+    {"an endpoint that is far behind": "no false alarm"},
+)
+def _false_alarm() -> Iterator[None]:
+    original = reconcile.contradiction
+
+    def contradiction(ledger: LedgerView, sight: Sight, memory: Memory) -> Fault | None:
+        since = msgspec.structs.replace(sight.since, event_block=-100)
+        return original(ledger, msgspec.structs.replace(sight, since=since), memory)
+
+    with patched(reconcile, "contradiction", contradiction):
         yield
 
 

@@ -15,7 +15,18 @@ from potchain.genesis import Parameters
 from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.replica import wire
 from potchain.sim.checkers import settlement_bound_ns
-from potchain.sim.plan import Crash, Decision, Fault, Layer2, Layer2Liar, Link, Plan, Reorganise, Workload
+from potchain.sim.plan import (
+    Crash,
+    Decision,
+    Fault,
+    LagEndpoint,
+    Layer2,
+    Layer2Liar,
+    Link,
+    Plan,
+    Reorganise,
+    Workload,
+)
 from potchain.sim.settling.settler import operator_key
 
 QUICK = {
@@ -66,6 +77,20 @@ def _all() -> Iterator[Scenario]:
             Reorganise(at_ns=each * NS_PER_MS, depth=2, forget=each % 200 == 0) for each in range(400, 2_400, 100)
         ]),
     )  # fmt: skip
+    yield Scenario(
+        name="payouts that wait for a deposit",
+        plan=settles(
+            bind_ns=900 * NS_PER_MS,
+            from_ns=100 * NS_PER_MS,
+            until_ns=800 * NS_PER_MS,
+            backed_ns=1_900 * NS_PER_MS,
+            deposits=1,
+        ),
+    )
+    yield Scenario(
+        name="an endpoint that is far behind",
+        plan=settles(faults=[LagEndpoint(at_ns=NS_PER_MS, node=3, blocks=12, until_ns=2_400 * NS_PER_MS)]),
+    )
     yield Scenario(
         name="the relayer of the first actions is down",
         plan=settles(faults=[Crash(at_ns=250 * NS_PER_MS, node=OWNERS[0], for_good=True)]),

@@ -13,6 +13,7 @@ import msgspec
 from potchain.primitives import NS_PER_S
 from potchain.settlement import ChainView, ContractState, Layer2Event, Prepared, RelayState
 from potchain.settlement.report import SettlerFault
+from potchain.settler.view import LedgerView
 
 BACKOFF_FIRST_NS = NS_PER_S
 """Wait after a first failure; it doubles with each one that follows."""
@@ -36,6 +37,8 @@ class Fault(msgspec.Struct, frozen=True):
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
     """One complete look at Layer 2: the contract, and what became of each prepared transaction."""
 
+    since: LedgerView
+    """The ledger when the look began: what came later may rest on blocks that were not there yet."""
     chain: ChainView
     relays: Mapping[bytes, RelayState]
     """By transaction hash."""

@@ -166,7 +166,9 @@ class Settler:
             relays = {}
             for intent in intents:
                 relays[intent.transaction_hash] = await self._called(backend.follow(intent))
-            return Sight(chain=chain, relays=relays, first=first, relay_ahead=backend.relay_ahead, stop=stop)
+            return Sight(
+                since=view, chain=chain, relays=relays, first=first, relay_ahead=backend.relay_ahead, stop=stop
+            )
         except SettlementError as error:
             return Fault(error.code, error.detail)
 

@@ -43,6 +43,8 @@ class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
     """Not executed, by nonce, without a gap up to `next_action`."""
     next_event: int = 0
     """Event nonce to be applied next."""
+    event_block: int = 0
+    """Layer 2 block of the last event that was applied; 0: none was."""
     votes: tuple[tuple[int, bytes], ...] = ()
     """(event nonce, vote hash) of the own operator, for events that are not applied."""
     votes_max: int = EVENTS_PER_CALL_MAX
@@ -97,6 +99,7 @@ def ledger_view(
         next_action=counters.next_action,
         actions=tuple(_action(state, record) for record in records.open_actions(state)),
         next_event=counters.next_event,
+        event_block=counters.event_block,
         votes=_votes(state, counters.next_event, votes_max, operator),
         votes_max=votes_max,
     )

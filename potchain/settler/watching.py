@@ -6,7 +6,8 @@ back an event that the ledger *has* applied cannot be healed here: the ledger ha
 is relayed and no event is voted on as long as the chain contradicts the ledger, and the operator is told loudly. To
 notice it, each look asks whether the block of the newest applied event is still there. A node that is started anew
 knows no earlier contents of applied events and takes the chain as it is; that the contract has emitted fewer events
-than the ledger has applied it notices even then.
+than the ledger has applied it notices even then. The ledger knows the block of its newest event: endpoints that are not
+that far, with the confirmations that this node asks for, are behind, and nothing worse is said of them.
 """
 
 from __future__ import annotations
@@ -46,19 +47,19 @@ def watched(ledger: LedgerView, chain: ChainView, memory: Memory) -> Memory:
 
 def contradiction(ledger: LedgerView, sight: Sight, memory: Memory) -> Fault | None:
     """What the chain no longer has although the ledger has applied it, as far as this node can tell."""
-    chain, last = sight.chain, memory.last_applied(ledger.next_event)
-    if chain.contract.next_event_nonce < ledger.next_event or chain.contract.next_nonce < ledger.next_executed:
-        if last is not None and chain.head_number < last.block_number:
+    chain, since, last = sight.chain, sight.since, memory.last_applied(ledger.next_event)
+    if chain.contract.next_event_nonce < since.next_event or chain.contract.next_nonce < since.next_executed:
+        if chain.confirmed_number < since.event_block:
             return Fault(
                 "lagging",
-                f"the endpoints are at block {chain.head_number}; event {last.event_nonce}, which the ledger has "
-                f"applied, was in block {last.block_number}",
+                f"the endpoints are at block {chain.head_number}, {chain.confirmed_number} is confirmed; event "
+                f"{since.next_event - 1}, which the ledger has applied, was in block {since.event_block}",
             )
         return Fault(
             DEEP,
             f"at block {chain.head_number} the contract has emitted {chain.contract.next_event_nonce} events and "
-            f"executes action {chain.contract.next_nonce} next; the ledger has applied {ledger.next_event} events and "
-            f"action {ledger.next_executed} comes next",
+            f"executes action {chain.contract.next_nonce} next; the ledger has applied {since.next_event} events and "
+            f"action {since.next_executed} comes next",
         )
     if last is None or sight.first > last.event_nonce:
         return None  # its block is where it was

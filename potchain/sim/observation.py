@@ -21,6 +21,7 @@ from potchain.ledger.reader import LedgerReader
 from potchain.primitives import NodeId
 from potchain.replica import Replica, wire
 from potchain.settlement import Prepared
+from potchain.settlement.report import SettlerFault
 from potchain.sim.layer2.chain import Chain
 from potchain.sim.plan import Layer2, Plan
 from potchain.transactions import Transaction
@@ -186,6 +187,9 @@ class Checker:
 
     def relayed(self, node: NodeView, prepared: Prepared, is_durable: bool) -> None:
         """A node's settler sends a transaction to Layer 2; `is_durable`: it is written down."""
+
+    def waits(self, node: NodeView, fault: SettlerFault) -> None:
+        """A node's settler reports something that stands in its way; again after every look as long as it does."""
 
     def answered(self, answer: ApiAnswer) -> None:
         """A client has its answer."""

@@ -88,6 +88,11 @@ def event(nonce: int, block: int = 5, amount: int = 7) -> Layer2Event:
     )
 
 
+
+THEN = ledger()
+"""Stands for the ledger of the moment: `settle` puts it in."""
+
+
 def sight(
     *events: Layer2Event,
     relays: dict[bytes, RelayState] | None = None,
@@ -115,7 +120,7 @@ def sight(
         contract=msgspec.structs.replace(state, **contract),
         events=events,
     )
-    return Sight(chain=chain, relays=relays or {}, first=first, relay_ahead=relay_ahead)
+    return Sight(since=THEN, chain=chain, relays=relays or {}, first=first, relay_ahead=relay_ahead)
 
 
 def prepared(nonce: int = 0, account_nonce: int = 0, attempt: int = 0, **members: object) -> Prepared:
@@ -147,6 +152,8 @@ def settle(
     memory: Memory | None = None,
     options: SettlerOptions = OPTIONS,
 ) -> Outcome:
+    if isinstance(seen, Sight) and seen.since is THEN:
+        seen = msgspec.structs.replace(seen, since=view)
     return reconcile(view, seen, intents, now(at), options, memory or Memory())
 
 
@@ -625,13 +632,29 @@ Beyond = Callable[[Memory], Outcome]
 )
 def test_what_the_ledger_has_applied_must_stay(seen: Sight, code: str) -> None:
     known = settle(ledger(), sight(event(0), event(1))).memory
-    view = ledger(entry(), next_event=2)
+    view = ledger(entry(), next_event=2, event_block=5)
     outcome = settle(view, seen, memory=known)
     assert (outcome.report.fault.code if outcome.report.fault else "") == code
     assert bool(of_kind(outcome.steps, Prepare)) == (not code)
     if code:
         assert not of_kind(outcome.steps, Vote)
         assert only(outcome).phase == "blocked"
+
+
+@pytest.mark.parametrize(("head", "code"), [(4, "lagging"), (7, "lagging"), (8, "reorg_beyond_confirmations")])
+def test_endpoints_that_are_not_as_far_as_the_ledger_are_only_behind(head: int, code: str) -> None:
+    outcome = settle(ledger(next_event=1, event_block=5), sight(head=head))
+    assert outcome.report.fault
+    assert outcome.report.fault.code == code
+
+
+def test_a_look_that_is_older_than_what_the_ledger_has_applied_since_is_no_reorganisation() -> None:
+    """Others saw the event and voted for it while this node's look was under way."""
+    before = ledger(entry(), next_event=1, event_block=5)
+    known = settle(before, sight(event(0))).memory
+    old = msgspec.structs.replace(sight(next_event_nonce=1, first=1), since=before)
+    outcome = settle(ledger(entry(1), next_event=2, event_block=6), old, memory=known)
+    assert outcome.report.fault is None
 
 
 def test_an_executed_action_that_is_not_executed_any_more() -> None:

@@ -255,6 +255,7 @@ def _fresh(state: StateWriter, now: Counters) -> Counters:
         paused=False,
         halted=False,
         funds=uint256(0),
+        event_block=0,
     )
 
 

@@ -142,7 +142,10 @@ def apply_agreed(state: StateWriter, members: Sequence[Validator]) -> tuple[Even
         if agreed is None:
             return tuple(events)
         drop(state, VOTES_PREFIX, number)
-        save_counters(state, msgspec.structs.replace(counters(state), next_event=number + 1))
+        applied = msgspec.structs.replace(
+            counters(state), next_event=number + 1, event_block=agreed.block_number
+        )
+        save_counters(state, applied)
         events += _apply(state, number, agreed)
         events.append(Layer2Applied(number, agreed.kind, agreed.transaction_hash))
 

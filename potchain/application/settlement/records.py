@@ -115,6 +115,8 @@ class Counters(Canonical, frozen=True, kw_only=True):
     """Deposits into the bound contract less what it executed, base units."""
     batched: Uint256 = uint256(0)
     """Sum of the open actions, base units; at most `funds`, for what is not there is not asked for."""
+    event_block: Uint64 = 0
+    """Layer 2 block of the last event that was applied; 0: none was."""
 
     @property
     def pending(self) -> int:
@@ -334,12 +336,6 @@ def observations(state: StateReader, event_nonce: int) -> EventVotes:
 def event_votes(state: StateReader, event_nonce: int) -> tuple[tuple[bytes, bytes], ...]:
     """(operator, vote hash) on an event nonce that is not applied, in the order of first votes."""
     return tuple([(vote.operator, vote.hash) for vote in observations(state, event_nonce).votes])
-
-
-def is_paused(state: StateReader) -> bool:
-    """Whether no batch or root is formed, by decision or because the contract surprised us."""
-    now = counters(state)
-    return now.paused or now.halted
 
 
 def owed(state: StateReader) -> int:

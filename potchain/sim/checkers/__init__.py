@@ -7,7 +7,7 @@
     clients     what the API accepted is not lost
     liveness    progress once faults have stopped
     settlement  with a Layer 2: paid exactly once, by true events alone
-    settlers    with a Layer 2: duties in time, written before relayed, settled in the end
+    settlers    with a Layer 2: duties in time, written before relayed, no false alarm, settled in the end
 
 Checkers trust nothing that they check: what a block did is worked out again from its bodies by `ledger`.
 """
@@ -22,7 +22,13 @@ from potchain.sim.checkers.clients import AcceptedIsKept
 from potchain.sim.checkers.ledger import Conservation, ExactlyOnce, Validity
 from potchain.sim.checkers.liveness import Liveness, liveness_bound_ns
 from potchain.sim.checkers.settlement import PaidOnce, TrueEvents
-from potchain.sim.checkers.settlers import DutiesInTime, Settled, WrittenBeforeRelayed, settlement_bound_ns
+from potchain.sim.checkers.settlers import (
+    DutiesInTime,
+    NoFalseAlarm,
+    Settled,
+    WrittenBeforeRelayed,
+    settlement_bound_ns,
+)
 from potchain.sim.checkers.votes import DurableBeforeSent, OneSignatureAfterLoss, OneSignaturePerSlot
 from potchain.sim.observation import Checker
 from potchain.sim.plan import LoseVoteLog, Plan, RestoreOldVoteLog
@@ -33,7 +39,9 @@ SAFETY: tuple[Callable[[], Checker], ...] = (
 )  # fmt: skip
 """What holds at every moment, in the order in which the checkers look."""
 
-SETTLEMENT: tuple[Callable[[], Checker], ...] = (PaidOnce, TrueEvents, DutiesInTime, WrittenBeforeRelayed, Settled)
+SETTLEMENT: tuple[Callable[[], Checker], ...] = (
+    PaidOnce, TrueEvents, DutiesInTime, WrittenBeforeRelayed, NoFalseAlarm, Settled,
+)  # fmt: skip
 """What holds besides, where a plan has a Layer 2."""
 
 PROMISES = (
@@ -62,7 +70,7 @@ def standard_checkers(plan: Plan) -> list[Checker]:
 
 __all__ = [
     "PROMISES", "SAFETY", "SETTLEMENT", "AcceptedIsKept", "Agreement", "BoundedBuffers", "Conservation",
-    "DurableBeforeSent", "DutiesInTime", "EqualRoots", "ExactlyOnce", "Liveness", "OneSignatureAfterLoss",
-    "OneSignaturePerSlot", "PaidOnce", "Settled", "TotalOrder", "TrueEvents", "Validity", "WrittenBeforeRelayed",
-    "liveness_bound_ns", "safety_checkers", "settlement_bound_ns", "standard_checkers",
+    "DurableBeforeSent", "DutiesInTime", "EqualRoots", "ExactlyOnce", "Liveness", "NoFalseAlarm",
+    "OneSignatureAfterLoss", "OneSignaturePerSlot", "PaidOnce", "Settled", "TotalOrder", "TrueEvents", "Validity",
+    "WrittenBeforeRelayed", "liveness_bound_ns", "safety_checkers", "settlement_bound_ns", "standard_checkers",
 ]  # fmt: skip

@@ -52,6 +52,13 @@ class PaidOnce(Checker):
         """What each account is owed by the batches below a nonce."""
         self._rooted: list[dict[bytes, int]] = [{}]
         """What each account is owed by the roots below a nonce."""
+        self._asked = 0
+        """What all actions together pay."""
+        self._cluster: ClusterView
+
+    def begin(self, cluster: ClusterView) -> None:
+        """Whose Layer 2 it is."""
+        self._cluster = cluster
 
     def executed(self, node: NodeView, block: ExecutedBlock) -> None:
         """Keep the books."""
@@ -103,6 +110,14 @@ class PaidOnce(Checker):
         if total != uint(action.total):
             raise PromiseBroken(node.index, f"action {action.nonce} pays {uint(action.total)}, its payouts are {total}")
         self._taken = action.last_payout + 1
+        self._asked += total
+        layer2 = self._cluster.layer2
+        if layer2 is not None and self._asked > layer2.chain.book.deposited:
+            raise PromiseBroken(
+                node.index,
+                f"action {action.nonce} makes {self._asked} to be paid in all, and {layer2.chain.book.deposited} was "
+                f"deposited; nothing behind it can be executed",
+            )
 
     def layer2(self, layer2: Layer2View) -> None:
         """Compare."""

@@ -10,6 +10,8 @@ from potchain.blocks import BlockCertificate, ExecutedBlock
 from potchain.genesis import Parameters
 from potchain.primitives import NS_PER_MS, NS_PER_S, uint
 from potchain.settlement import Prepared
+from potchain.settlement.report import SettlerFault
+from potchain.settler.watching import DEEP
 from potchain.sim.checkers.liveness import TICK_NS, faulty_for_good, liveness_bound_ns
 from potchain.sim.observation import Checker, ClusterView, Layer2View, NodeView, PromiseBroken
 from potchain.sim.plan import Plan
@@ -104,6 +106,20 @@ class WrittenBeforeRelayed(Checker):
                 f"{node.name} relays action {prepared.action_nonce} with account nonce {prepared.account_nonce}, "
                 f"which is not written down",
             )
+
+
+class NoFalseAlarm(Checker):
+    """No honest settler says that Layer 2 took back what counts: no reorganisation of a run is that deep.
+
+    Operators who read it pause the contract.
+    """
+
+    name = "no false alarm"
+
+    def waits(self, node: NodeView, fault: SettlerFault) -> None:
+        """Look at the code."""
+        if fault.code == DEEP and not node.is_faulty:
+            raise PromiseBroken(node.index, f"{node.name} reports {fault.code}: {fault.text}")
 
 
 class Settled(Checker):

@@ -20,11 +20,13 @@ from potchain.ledger.database import Database
 from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.replica import Replica
 from potchain.settlement import Contract, Prepared, SettlementBackend
+from potchain.settlement.report import SettlerFault
 from potchain.settler.intents import SqlIntents, scope_of
 from potchain.settler.node_ledger import NodeLedger
 from potchain.settler.reconcile import SettlerOptions
 from potchain.settler.relaying import RelayOptions
 from potchain.settler.settler import Settler
+from potchain.settler.view import LedgerView
 from potchain.sim.layer2.endpoint import Endpoint, SimBackend
 from potchain.transactions import Transaction
 
@@ -67,6 +69,8 @@ Duties = Callable[[int, Sequence[Transaction]], None]
 """Told of a node and the signatures and votes that its settler hands to its pool now."""
 Relays = Callable[[int, Prepared, bool], None]
 """Told of a node, what its settler sends to Layer 2 now, and whether that is written down."""
+Faults = Callable[[int, SettlerFault], None]
+"""Told of a node and what its settler has reported to stand in its way."""
 
 
 class VirtualIntents:
@@ -108,14 +112,26 @@ class VirtualIntents:
 
 
 class _WatchedLedger(NodeLedger):
-    """The shipping port; what it submits is shown to the checkers first."""
+    """The shipping port; what it submits is shown to the checkers first, and what its settler reported before."""
 
     def __init__(
-        self, node: int, duties: Duties, gateway: Gateway, replica: Replica, certified: Callable[[], int]
+        self,
+        node: int,
+        duties: Duties,
+        looked: Callable[[], None],
+        gateway: Gateway,
+        replica: Replica,
+        certified: Callable[[], int],
     ) -> None:
         super().__init__(gateway, replica, certified)
         self._node = node
         self._duties = duties
+        self._looked = looked
+
+    def settlement_view(self, operator: bytes) -> LedgerView:
+        """The ledger now; every round of the settler begins with it."""
+        self._looked()
+        return super().settlement_view(operator)
 
     async def submit(self, transactions: Sequence[Transaction]) -> tuple[SubmitOutcome, ...]:
         """As for clients of the API."""
@@ -134,10 +150,12 @@ class Settling:
         genesis_hash: bytes,
         duties: Duties,
         relays: Relays,
+        faults: Faults,
     ) -> None:
         self._host = host
         self._duties = duties
         self._relays = relays
+        self._faults = faults
         self._endpoint = endpoint
         self._store = SqlIntents(votes)
         self._genesis_hash = genesis_hash
@@ -172,8 +190,14 @@ class Settling:
 
     def start(self, gateway: Gateway, replica: Replica, certified: Callable[[], int]) -> None:
         """Begin to settle."""
-        self.settler.attach(_WatchedLedger(self._host.index, self._duties, gateway, replica, certified))
+        port = _WatchedLedger(self._host.index, self._duties, self._looked, gateway, replica, certified)
+        self.settler.attach(port)
         asyncio.get_running_loop().create_task(self.settler.run()).add_done_callback(_ended)
+
+    def _looked(self) -> None:
+        fault = self.settler.status().report.fault
+        if fault is not None:
+            self._faults(self._host.index, fault)
 
     async def _make(self, contract: Contract) -> SettlementBackend:
         self._contract = contract

@@ -17,6 +17,7 @@ from potchain.ledger.database import Database
 from potchain.primitives import NS_PER_S, ZERO_ADDRESS
 from potchain.replica import wire
 from potchain.settlement import Contract, Prepared
+from potchain.settlement.report import SettlerFault
 from potchain.sim.checkers.liveness import faulty_for_good, liveness_bound_ns
 from potchain.sim.layer2.chain import Chain
 from potchain.sim.layer2.chain import Transaction as Layer2Transaction
@@ -128,9 +129,8 @@ class Layer2World:
         if lies is not None:
             dice = self._rng(f"layer2/liar/{host.index}/{self._scheduler.now_ns}")
             return LyingSettling(host, self.chain, lies, dice, partial(self._gossip, host.index))
-        return Settling(
-            host, self.endpoints[host.index], votes, self._cluster.genesis.hash, self._duties, self._relayed
-        )
+        endpoint, genesis_hash = self.endpoints[host.index], self._cluster.genesis.hash
+        return Settling(host, endpoint, votes, genesis_hash, self._duties, self._relayed, self._waits)
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
@@ -262,6 +262,10 @@ class Layer2World:
         for transaction in transactions:
             self._note(f"node{index} settler: {transaction.kind} 0x{transaction.id[:6].hex()}")
         self._cluster.watchers.tell("duties", node, transactions)
+
+    def _waits(self, index: int, fault: SettlerFault) -> None:
+        node: NodeView = self._cluster.nodes[index]
+        self._cluster.watchers.tell("waits", node, fault)
 
     def _relayed(self, index: int, prepared: Prepared, is_durable: bool) -> None:
         node: NodeView = self._cluster.nodes[index]
