@@ -85,12 +85,17 @@ async def settlement_action(request: web.Request) -> web.Response:
 
 async def settlement_claim(request: web.Request) -> web.Response:
     """GET /v1/settlement/claims/{address}."""
-    Query(request)
-    address = path_address(request)
+    query, address = Query(request, "binding"), path_address(request)
     state = context_of(request).port.state()
-    contract, claim = records.bound_contract(state), root_claim(state, address)
+    bound = records.counters(state).binding
+    binding = query.integer("binding", bound, most=records.BINDINGS_MAX)
+    contract, claim = records.bound_contract(state, binding), root_claim(state, address, binding)
     if contract is None or claim is None:
-        raise HttpProblem("not_found", f"no executed root promises anything to {checksum_address(address)}")
+        raise HttpProblem(
+            "not_found",
+            f"no executed root of contract {binding} promises anything to {checksum_address(address)}; {bound} "
+            f"contracts were bound so far",
+        )
     return answer(
         ClaimPayload(
             account=checksum_address(address),

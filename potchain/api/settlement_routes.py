@@ -16,6 +16,7 @@ from potchain.api.settlement_payloads import (
 from potchain.ledger.settlement_reader import PAYOUT_STATUSES
 
 _CURSOR = Parameter("cursor", {"type": "string"}, "`next` of the page before.")
+_BINDING = Parameter("binding", WHOLE, "Number of the contract, unless it is the bound one.")
 
 SETTLEMENT_ROUTES: tuple[Route, ...] = (
     Route(
@@ -39,7 +40,7 @@ SETTLEMENT_ROUTES: tuple[Route, ...] = (
         handler=settlement_handlers.settlement_action,
         summary="One action with its signatures, entries and receipt, explained",
         answers={200: ActionDetailPayload},
-        query=(Parameter("binding", WHOLE, "Number of the contract, unless it is the bound one."),),
+        query=(_BINDING,),
         codes=("not_found",),
     ),
     Route(
@@ -48,6 +49,7 @@ SETTLEMENT_ROUTES: tuple[Route, ...] = (
         handler=settlement_handlers.settlement_claim,
         summary="The arguments of the contract's `claim` for an account",
         answers={200: ClaimPayload},
+        query=(_BINDING,),
         codes=("bad_address", "not_found"),
     ),
     Route(

@@ -15,6 +15,10 @@ from potchain.typed_data import JsonObject
 WATCH_S = 2.0
 """Default time between two looks."""
 
+binding_option = click.option(
+    "--binding", type=click.IntRange(min=1), help="Number of the contract [default: the bound one]."
+)
+
 
 @click.group()
 def settle() -> None:
@@ -52,7 +56,7 @@ def status(watch: bool, every: float, url: str, token: str, as_json: bool) -> No
 
 @settle.command()
 @click.argument("batch", type=click.IntRange(min=0))
-@click.option("--binding", type=click.IntRange(min=1), help="Number of the contract [default: the bound one].")
+@binding_option
 @url_options
 @json_option
 def explain(batch: int, binding: int | None, url: str, token: str, as_json: bool) -> None:
@@ -103,21 +107,26 @@ def payouts(account: bytes | None, state: str | None, limit: int, url: str, toke
 @settle.command("claim-proof")
 @click.argument("address", type=ADDRESS)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; else standard output.")
+@binding_option
 @url_options
 @json_option
-def claim_proof(address: bytes, out: Path | None, url: str, token: str, as_json: bool) -> None:
+def claim_proof(address: bytes, out: Path | None, binding: int | None, url: str, token: str, as_json: bool) -> None:
     """The arguments of the contract's `claim`, for what Merkle roots promised an account; anybody may send them.
 
     \b
     Example:
       potchain settle claim-proof 0x00000000000000000000000000000000000000A1 --out claim.json
     """
-    found = run_async(_get(url, token, f"/v1/settlement/claims/{shown_address(address)}"))
+    query = {} if binding is None else {"binding": binding}
+    found = run_async(_get(url, token, f"/v1/settlement/claims/{shown_address(address)}", **query))
     if out is None:
         emit(found, True, [])
         return
     out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    line = f"{found['cumulative']} base units in all; claim(account, cumulative, proof) written to {out}"
+    line = (
+        f"{found['cumulative']} base units in all by contract {found['contract']}; claim(account, cumulative, proof) "
+        f"written to {out}"
+    )
     emit({"account": found["account"], "file": str(out)}, as_json, [line])
 
 

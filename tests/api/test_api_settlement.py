@@ -76,6 +76,7 @@ async def test_the_picture_says_what_the_books_say() -> None:
     }
     assert (body["next_action"], body["next_executed"], body["next_event"]) == (2, 1, 2)
     assert (body["credited"], body["paused"], body["halted"]) == ("700", False, False)
+    assert (int(body["withdrawable"]), body["uncovered"]) == (now.withdrawable, "0")
     assert body["height"] == books.chain.tip.height
     assert body["terms"]["batch_max"] == 100
     assert body["terms"]["minimum_withdrawal"] == "1"
@@ -236,6 +237,14 @@ async def test_a_claim_leads_from_the_account_to_the_executed_root() -> None:
             for account in (ALICE, BOB)
         ]
         nobody = await browser.get(f"/v1/settlement/claims/{checksum_address(key('dave').address)}")
+        while books.counters.actions_open:
+            books.executed(books.counters.next_executed)
+        held = (await browser.get(f"/v1/settlement/claims/{ALICE}")).body
+        books.bind(b"\x22" * 20)
+        gone = await browser.get(f"/v1/settlement/claims/{ALICE}")
+        kept = await browser.get(f"/v1/settlement/claims/{ALICE}?binding=1")
+    assert gone.code == "not_found"
+    assert kept.body == held
     assert (before.code, nobody.code) == ("not_found", "not_found")
     for claim in claims:
         node = leaf_hash(bytes.fromhex(claim["account"][2:]), int(claim["cumulative"]))

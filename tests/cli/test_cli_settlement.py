@@ -96,6 +96,18 @@ async def test_a_withdrawal_is_owed_and_seen(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_the_picture_says_what_waits_for_a_deposit() -> None:
+    books = Books()
+    books.withdraw("alice", 1_012)
+    node = PaperNode(books.chain)
+    async with serving(node) as browser:
+        assert "deposits   0 base units credited" in (await output(browser.url, "settle", "status")).splitlines()
+        books.bind(funds=12)
+        waits = "deposits   0 base units credited; 1,000 of what is owed wait for a deposit"
+        assert waits in (await output(browser.url, "settle", "status")).splitlines()
+
+
+@on_loop
 async def test_the_picture_names_who_is_missing_and_what_to_do() -> None:
     books = bound()
     books.withdraw("alice", 12)
@@ -187,6 +199,7 @@ async def test_a_claim_proof_is_written_to_a_file(tmp_path: Path) -> None:
     async with serving(PaperNode(books.chain)) as browser:
         said = await output(browser.url, "settle", "claim-proof", ALICE, "--out", str(file))
         plain = json.loads(await output(browser.url, "settle", "claim-proof", ALICE))
+        assert plain == json.loads(await output(browser.url, "settle", "claim-proof", ALICE, "--binding", "1"))
         explained = await output(browser.url, "settle", "explain", "0")
     assert said.startswith("4 base units in all")
     assert json.loads(file.read_text()) == plain

@@ -72,18 +72,21 @@ def test_a_batch_sums_payouts_by_account_sorted() -> None:
     assert record.action.height == block.height
 
 
-def test_one_action_at_a_time_until_a_batch_is_full() -> None:
+def test_one_action_at_a_time_is_signed_until_a_batch_is_full() -> None:
     books = bound_books(batch_max=2)
     assert formed(books, withdrawals(books, ("alice", 1)))
     assert not formed(books, withdrawals(books, ("bob", 1)))
     assert formed(books, withdrawals(books, ("carol", 1)))
     assert books.counters.actions_open == 2
     assert not formed(books, withdrawals(books, ("dave", 1)))
-    books.sign(0)
-    books.executed(0)
-    books.sign(1)
-    assert formed(books, books.executed(1))
-    assert books.counters.pending == 0
+    assert not formed(books, books.sign(0))
+    assert formed(books, books.sign(1)), "what is signed may wait for the chain; the next need not"
+    assert (books.counters.pending, books.counters.actions_open) == (0, 3)
+    books.sign(2)
+    assert formed(books, withdrawals(books, ("alice", 1)))
+    books.sign(3)
+    assert not formed(books, withdrawals(books, ("alice", 1))), "open_max are under way"
+    assert formed(books, books.executed(0))
 
 
 def test_no_more_batches_than_open_max_are_under_way() -> None:
@@ -255,8 +258,9 @@ def test_nothing_is_formed_while_settlement_is_paused() -> None:
     books.deposit("bob", 5)
     assert books.balance("bob") == RICH + 5
     assert [each.kind for each in formed(books, books.pause(0))] == ["pause"]
-    books.sign(1)
-    assert [each.kind for each in formed(books, books.executed(1))] == ["batch"]
+    assert [each.kind for each in formed(books, books.sign(1))] == ["batch"]
+    books.executed(1)
+    conclude(books)
 
 
 def test_an_old_action_is_forgotten_when_enough_came_after_it() -> None:

@@ -101,7 +101,8 @@ class Kept:
 
 def busy(books: Books) -> Books:
     """A deposit, a batch that is paid, one that is signed, a payout that waits."""
-    books.bind()
+    books.set_term("open_max", 1)
+    books.bind(funds=0)
     books.deposit("alice", 700)
     for name, amount in (("alice", 5), ("bob", 6), ("alice", 7)):
         books.withdraw(name, amount)
@@ -146,7 +147,9 @@ def test_rows_are_there_with_the_block_and_say_what_the_state_says(kept: Kept) -
         (1, 1, "batch", None, None, 0, None),
     ]
     assert [row[:5] for row in rows["settlement_contracts"]] == [(1, "multisig", 97, CONTRACT, bytes(20))]
-    assert [(row[3], row[5]) for row in rows["proposals"]] == [("GovBindContract", "applied")]
+    assert [(row[3], row[5]) for row in rows["proposals"]] == [
+        ("GovSetParameter", "applied"), ("GovBindContract", "applied"),
+    ]  # fmt: skip
 
 
 def test_the_views_tell_the_same_in_words(kept: Kept) -> None:
@@ -165,7 +168,9 @@ def test_the_views_tell_the_same_in_words(kept: Kept) -> None:
     assert kept.view("v_layer2_events", "event_nonce, kind, account", "event_nonce") == [
         (0, "deposit", "0x" + key("alice").address.hex()), (1, "batch", None),
     ]  # fmt: skip
-    assert kept.view("v_proposals", "kind, status, outcome", "height") == [("GovBindContract", "applied", "applied")]
+    assert kept.view("v_proposals", "kind, status, outcome", "height") == [
+        ("GovSetParameter", "applied", "applied"), ("GovBindContract", "applied", "applied"),
+    ]  # fmt: skip
 
 
 def _amount(kept: Kept, amount: int) -> object:
@@ -228,7 +233,8 @@ def test_a_restarted_writer_goes_on_with_the_contract_that_is_bound(kept: Kept) 
     books.executed(1)
     books.sign(2)
     books.executed(2)
-    books.bind(bytes.fromhex("22" * 20))
+    books.bind(bytes.fromhex("22" * 20), funds=0)
+    books.deposit("bob", 3)
     books.withdraw("bob", 3)
     kept.store()
     again = LedgerWriter(kept.database, books.chain.executor.event_types)
@@ -238,7 +244,9 @@ def test_a_restarted_writer_goes_on_with_the_contract_that_is_bound(kept: Kept) 
     books.executed(0)
     kept.store()
     assert [row[:2] for row in kept.dump()["settlement_actions"]] == [(1, 0), (1, 1), (1, 2), (2, 0)]
-    assert [(row[0], row[1]) for row in kept.dump()["layer2_events"]] == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
+    assert [(row[0], row[1]) for row in kept.dump()["layer2_events"]] == [
+        (1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1),
+    ]  # fmt: skip
     assert kept.view("v_payouts", "status, binding, action", "id")[-1] == ("paid", 2, 0)
     before = kept.dump()
     kept.verify()
@@ -268,7 +276,8 @@ def test_rejected_proposals_say_why(kept: Kept) -> None:
     books.run()
     kept.store()
     assert kept.view("v_proposals", "kind, status, outcome", "height") == [
-        ("GovBindContract", "applied", "applied"), ("GovPause", "rejected", "votes"), ("GovPause", "open", None),
+        ("GovSetParameter", "applied", "applied"), ("GovBindContract", "applied", "applied"),
+        ("GovPause", "rejected", "votes"), ("GovPause", "open", None),
     ]  # fmt: skip
     kept.verify()
 
@@ -299,7 +308,7 @@ def test_the_reader_pages_without_a_gap_by_account_and_by_status(kept: Kept) -> 
     event = reader.event_of(1, 0)
     assert event is not None
     assert (event.event_nonce, event.kind, event.transaction_hash) == (1, "batch", actions[1].transaction_hash)
-    assert [row.kind for row in reader.proposals_page(None, 5)] == ["GovBindContract"]
+    assert [row.kind for row in reader.proposals_page(None, 5)] == ["GovBindContract", "GovSetParameter"]
     assert reader.proposals_page((0, 0), 5) == ()
 
 

@@ -138,6 +138,7 @@ def test_the_ledgers_trees_are_those_of_the_contract(contract: At) -> None:
     books = Books()
     books.bind(contract.address)
     books.set_term("root_min", 1)
+    books.set_term("open_max", 1)
     assert deposit(contract, 10**9) == ""
     promised: dict[bytes, int] = {}
     for nonce in range(6):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 import click
@@ -97,10 +98,11 @@ def devnet(port: int, chain_id: int, block_time: int, accounts: int, fund: tuple
     options = room.DevnetOptions(
         port=port, chain_id=chain_id, block_time_s=block_time, accounts=accounts, hardfork=hardfork, state=state
     )
-    stop = threading.Event()
+    # Not threading.Event: its lock may be held by the very code that a signal interrupts, and both would wait for ever.
+    told: SimpleQueue[int] = SimpleQueue()
 
     def told_to_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        told.put(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, told_to_stop)
@@ -115,11 +117,12 @@ def devnet(port: int, chain_id: int, block_time: int, accounts: int, fund: tuple
         lines += [f"{address}  {coins(balance)} coins" for address in given]
         lines += [f"{address}  10,000 coins (everybody knows its key)" for address in listed]
         emit(document, as_json, lines)
-        while not stop.wait(WATCH_S):
-            if chain.exit_code() is not None:
-                say(f"anvil ended with code {chain.exit_code()}: {chain.complaint()}")
-                return EXIT_FAILED
-    return EXIT_OK
+        while chain.exit_code() is None:
+            with suppress(Empty):
+                told.get(timeout=WATCH_S)
+                return EXIT_OK
+        say(f"anvil ended with code {chain.exit_code()}: {chain.complaint()}")
+    return EXIT_FAILED
 
 
 @contract.command()

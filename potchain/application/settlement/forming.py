@@ -1,8 +1,9 @@
 """Actions: how pending payouts become one, how it is signed, and what its execution does to the books.
 
 No clock and no height decides when an action is formed: an idle network makes no blocks, so nothing may wait for one.
-While less than `batch_max` payouts are pending, one action is under way at a time; its signatures and its receipt are
-transactions, so a block comes that can form the next. What deposits do not cover waits for the vote on a deposit.
+While less than `batch_max` payouts are pending, one action at a time waits for signatures, and at most `open_max` for
+their receipts; signatures and receipts are transactions, so a block comes that can form the next. What deposits do not
+cover waits for the vote on a deposit.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from potchain.application.settlement.records import (
     drop,
     live_owners,
     numbered_key,
+    open_actions,
     owners_of,
     payout,
     save_action,
@@ -54,7 +56,7 @@ def form(context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
     if not now.binding or not now.pending or now.paused or now.halted:
         return ()
     limits = terms(state)
-    if now.actions_open >= limits.open_max or (now.actions_open and now.pending < limits.batch_max):
+    if now.actions_open >= limits.open_max or (now.pending < limits.batch_max and _are_signatures_due(state)):
         return ()
     if limits.root_min and now.pending >= limits.root_min and not now.roots_open:
         count, entries = _gathered(state, now, limits.root_entries_max, limits.root_entries_max)
@@ -163,6 +165,11 @@ def settle(state: StateWriter, record: ActionRecord, seen: Observation) -> None:
         batched=uint256(uint(now.batched) - uint(record.total)),
     )
     save_counters(state, changed)
+
+
+def _are_signatures_due(state: StateReader) -> bool:
+    """Whether an action waits for signatures. One that is signed may take many blocks of Layer 2 until it counts."""
+    return any(record.status == OPEN for record in open_actions(state))
 
 
 def _made(

@@ -26,7 +26,7 @@ from potchain.settlement.actions import Action, Contract, Owners
 
 PREFIX = b"settlement/"
 TERMS_KEY = PREFIX + b"terms"
-CONTRACT_KEY = PREFIX + b"contract"
+CONTRACT_PREFIX = PREFIX + b"contract/"
 COUNTERS_KEY = PREFIX + b"counters"
 OWNERS_PREFIX = PREFIX + b"owners/"
 PAYOUT_PREFIX = PREFIX + b"payout/"
@@ -263,9 +263,9 @@ def counters(state: StateReader) -> Counters:
     return _NO_COUNTERS if data is None else _read(Counters, data)
 
 
-def bound_contract(state: StateReader) -> Contract | None:
-    """The contract on Layer 2, or None while none is bound."""
-    data = state.get(CONTRACT_KEY)
+def bound_contract(state: StateReader, binding: int | None = None) -> Contract | None:
+    """The contract on Layer 2, or the one of an earlier binding (from 1); None where none was bound."""
+    data = state.get(numbered_key(CONTRACT_PREFIX, counters(state).binding if binding is None else binding))
     return None if data is None else _read(Contract, data)
 
 
@@ -358,7 +358,7 @@ def save_counters(state: StateWriter, changed: Counters) -> None:
 
 def save_contract(state: StateWriter, contract: Contract, binding: int) -> None:
     """Bind, and never forget that it was bound."""
-    state.put(CONTRACT_KEY, encode(contract))
+    state.put(numbered_key(CONTRACT_PREFIX, binding), encode(contract))
     state.put(_bound_key(contract.chain_id, contract.address), encode(_Marker(binding)))
 
 

@@ -135,9 +135,12 @@ def executed_root(state: StateReader) -> bytes | None:
     return root_of(_split(roots)) if roots else None
 
 
-def root_claim(state: StateReader, account: bytes) -> RootClaim | None:
-    """What an account can claim under the executed root; None when roots promise it nothing."""
-    binding = counters(state).binding
+def root_claim(state: StateReader, account: bytes, binding: int | None = None) -> RootClaim | None:
+    """What an account can claim under the executed root of the bound contract, or of that of an earlier binding.
+
+    None when roots promise it nothing there.
+    """
+    binding = counters(state).binding if binding is None else binding
     data = state.get(_account_key(binding, account))
     if data is None:
         return None
