@@ -1,7 +1,8 @@
 # Everything a developer or a stranger runs, with a virtual environment of its own. POSIX make and sh.
 #
 #   make demo [KEEP=1] [TX=2000]    a network of four processes, a client, a checked summary
-#   make test [ARGS='-k codec']     all tests
+#   make test [ARGS='-k codec']     all tests but those of make test-processes
+#   make test-processes             tests with networks of real processes that are killed, frozen and cut off; minutes
 #   make lint                       ruff, mypy --strict, import-linter
 #   make docs                       documentation into docs/_build/html, warnings are errors
 #   make bench [ARGS=...]           the benchmark of bench/
@@ -24,13 +25,16 @@ INSTALL = sh .ci/install "$(VENV)" "$(PYTHON)"
 NPM_STAMP = contracts/node_modules/.package-lock.json
 WITH_NODE = PATH="$(abspath $(BIN)):$$PATH"
 
-.PHONY: demo test lint docs bench contracts sim sim-night clean
+.PHONY: demo test test-processes lint docs bench contracts sim sim-night clean
 
 demo: $(VENV)/.run
 	$(BIN)/potchain demo --transactions $(TX) $(if $(KEEP),--keep) $(ARGS)
 
 test: $(VENV)/.lint $(NPM_STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not processes" $(ARGS)
+
+test-processes: $(VENV)/.lint $(NPM_STAMP)
+	$(BIN)/python -m pytest -m processes $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
