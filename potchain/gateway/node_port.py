@@ -44,8 +44,6 @@ SUBMIT_BATCH_MAX = 1_000
 """Transactions in one HTTP call."""
 PROOF_WAIT_S = 10.0
 """How long a state proof waits for the newest block's certificate."""
-DROPPED_CHECK_S = 0.25
-"""How often a waiting call looks whether its transaction was dropped."""
 
 
 class Gateway:
@@ -317,22 +315,16 @@ class Gateway:
         """Until it is executed (and its block is final); False when the time ran out or it is dropped."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        try:
-            place = await asyncio.wait_for(self._find(transaction_id), timeout_s)
-        except TimeoutError:
-            return False
-        height = place[0] if place else None
-        while height is None:
-            left = deadline - loop.time()
-            if left <= 0:
-                return False
-            height = await self._recent.wait_place(transaction_id, min(left, DROPPED_CHECK_S))
-            pending = self.pending(transaction_id)
-            if height is None and pending is not None and pending.state == "dropped":
-                return False
-        if not certified:
-            return True
+        height = await self._recent.wait_place(
+            transaction_id, find=self._find, is_dropped=self._is_dropped, timeout_s=timeout_s
+        )
+        if height is None or not certified:
+            return height is not None
         return await self.wait_height(height, certified=True, timeout_s=max(0.001, deadline - loop.time()))
+
+    def _is_dropped(self, transaction_id: bytes) -> bool:
+        pending = self.pending(transaction_id)
+        return pending is not None and pending.state == "dropped"
 
     async def _find(self, transaction_id: bytes) -> tuple[int, int] | None:
         recent = self._recent.place_of(transaction_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -16,6 +16,12 @@ from potchain.blocks import OK, SKIPPED, BlockCertificate, ExecutedBlock, Receip
 from potchain.ledger.history import history_addresses
 from potchain.ledger.stored import BlockContents
 from potchain.transactions import TransactionTypes, Transfer
+
+DROPPED_CHECK_S = 0.25
+"""How often a waiting call looks whether its transaction was dropped."""
+
+Find = Callable[[bytes], Awaitable[tuple[int, int] | None]]
+"""(height, index) of a transaction's executed inclusion, wherever it is kept."""
 
 _ADDRESS_BYTES = 20
 _INDEX_BITS = 20
@@ -137,13 +143,29 @@ class RecentBlocks:
             if wait in self._height_waits:
                 self._height_waits.remove(wait)
 
-    async def wait_place(self, transaction_id: bytes, timeout_s: float) -> int | None:
-        """Height of the block that executes it, once durable; None when the time ran out."""
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async def wait_place(
+        self, transaction_id: bytes, *, find: Find, is_dropped: Callable[[bytes], bool], timeout_s: float
+    ) -> int | None:
+        """Height of the block that executes it, once durable; None when the time ran out, or it is dropped.
+
+        `find` looks in here and in the rows of history, which takes time in another thread. The wait begins before
+        that: a block that becomes visible in between would be in neither, and nothing may come after it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        future: asyncio.Future[int] = loop.create_future()
         waits = self._transaction_waits.setdefault(transaction_id, [])
         waits.append(future)
         try:
-            return await asyncio.wait_for(future, timeout_s)
+            place = await asyncio.wait_for(find(transaction_id), timeout_s)
+            if place is not None:
+                return place[0]
+            while not future.done():
+                left = deadline - loop.time()
+                if left <= 0 or is_dropped(transaction_id):
+                    return None
+                await asyncio.wait((future,), timeout=min(left, DROPPED_CHECK_S))
+            return future.result()
         except TimeoutError:
             return None
         finally:

@@ -1,12 +1,12 @@
 """Blocks between the disk and the history rows: visible when durable, forgotten when the rows can be read."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ledger_chain import Chain
 
-from potchain.gateway.recent import RecentBlocks
+from potchain.gateway.recent import Find, RecentBlocks
 
 SOON_S = 0.01
 LONG_S = 20.0
@@ -14,6 +14,20 @@ LONG_S = 20.0
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
     asyncio.run(coroutine)
+
+
+async def not_in_history(transaction_id: bytes) -> None:
+    """What SQL says of a transaction that has no row yet."""
+
+
+async def placed(
+    recent: RecentBlocks,
+    transaction_id: bytes,
+    find: Find = not_in_history,
+    is_dropped: Callable[[bytes], bool] = lambda _: False,
+    timeout_s: float = LONG_S,
+) -> int | None:
+    return await recent.wait_place(transaction_id, find=find, is_dropped=is_dropped, timeout_s=timeout_s)
 
 
 def test_a_block_is_visible_when_it_is_durable_and_until_history_has_it() -> None:
@@ -89,7 +103,7 @@ def test_waits_for_a_transaction_end_with_its_height() -> None:
         chain = Chain()
         recent = RecentBlocks(chain.types, 0, 0)
         transaction = chain.transfer()
-        waits = [asyncio.ensure_future(recent.wait_place(transaction.id, LONG_S)) for _ in range(3)]
+        waits = [asyncio.ensure_future(placed(recent, transaction.id)) for _ in range(3)]
         await asyncio.sleep(0)
         waits[0].cancel()
         await asyncio.sleep(0)
@@ -100,12 +114,32 @@ def test_waits_for_a_transaction_end_with_its_height() -> None:
     run(scenario())
 
 
+def test_a_block_that_comes_while_history_is_asked_ends_the_wait() -> None:
+    """It was in neither place for the look-up, and an idle network makes no other block."""
+
+    async def scenario() -> None:
+        chain = Chain()
+        recent = RecentBlocks(chain.types, 0, 0)
+        transaction = chain.transfer()
+
+        async def find(transaction_id: bytes) -> tuple[int, int] | None:
+            found = recent.place_of(transaction_id)
+            recent.block_executed(chain.grow([transaction]))
+            recent.blocks_applied(1)
+            recent.history_reached(1)
+            return found
+
+        assert await placed(recent, transaction.id, find) == 1
+
+    run(scenario())
+
+
 def test_a_skipped_inclusion_ends_no_wait() -> None:
     async def scenario() -> None:
         chain = Chain()
         recent = RecentBlocks(chain.types, 0, 0)
         late = chain.transfer(0, 1, nonce=1)
-        wait = asyncio.ensure_future(recent.wait_place(late.id, LONG_S))
+        wait = asyncio.ensure_future(placed(recent, late.id))
         await asyncio.sleep(0)
         for height, transactions in enumerate(([late], [chain.transfer(0, 1)]), 1):
             recent.block_executed(chain.grow(transactions))
@@ -124,7 +158,8 @@ def test_waits_that_run_out_say_so() -> None:
         chain = Chain()
         recent = RecentBlocks(chain.types, 0, 0)
         assert not await recent.wait_height(1, certified=False, timeout_s=SOON_S)
-        assert await recent.wait_place(bytes(32), SOON_S) is None
+        assert await placed(recent, bytes(32), timeout_s=SOON_S) is None
+        assert await placed(recent, bytes(32), is_dropped=lambda _: True) is None
         recent.block_executed(chain.grow([]))
         recent.blocks_applied(1)
 
