@@ -73,7 +73,7 @@ def test_a_batch_sums_payouts_by_account_sorted() -> None:
 
 
 def test_one_action_at_a_time_is_signed_until_a_batch_is_full() -> None:
-    books = bound_books(batch_max=2)
+    books = bound_books(batch_max=2, open_max=4)
     assert formed(books, withdrawals(books, ("alice", 1)))
     assert not formed(books, withdrawals(books, ("bob", 1)))
     assert formed(books, withdrawals(books, ("carol", 1)))

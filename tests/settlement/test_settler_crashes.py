@@ -216,7 +216,7 @@ def test_ten_minutes_without_endpoints() -> None:
         assert {report.state for report in reports} == {"waiting"}
         assert {report.fault.code for report in reports if report.fault} == {"unreachable"}
         # Signed all the same: signatures need the ledger alone.
-        assert [entry.status for entry in records.open_actions(world.ledger.state)] == ["signed"] * 4
+        assert [entry.status for entry in records.open_actions(world.ledger.state)] == ["signed"] * 6
         assert all(action.phase == "blocked" for report in reports for action in report.actions)
         for node in world.nodes:
             node.backend.down = None

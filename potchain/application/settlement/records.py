@@ -68,7 +68,7 @@ class Terms(Canonical, frozen=True, kw_only=True):
     """Payouts of one root."""
     root_accounts_max: Uint64 = 65_536
     """Accounts of the cumulative tree; when an account more does not fit, batches are formed."""
-    open_max: Uint64 = 4
+    open_max: Uint64 = 8
     """Actions under way up to which batches and roots are formed."""
     observe_ahead: Uint64 = 64
     """Events that may be voted on, from the next one to be applied."""
