@@ -80,6 +80,7 @@ PROBLEMS: dict[str, ProblemKind] = {
         ProblemKind("owners_in_safe", 422, "Owners in the Safe", "A Safe's owners change in the Safe; bind it anew."),
         # What does not fit the state of settlement or governance.
         ProblemKind("not_bound", 409, "No contract", "No contract on Layer 2 is bound; `GovBindContract` does that."),
+        ProblemKind("not_covered", 409, "Not covered", "More than deposits into the bound contract cover now."),
         ProblemKind("already_bound", 409, "Bound before", "That contract is bound, or was: its events count once."),
         ProblemKind("actions_open", 409, "Actions open", "Actions under way must be executed before a new contract."),
         ProblemKind("too_many_bindings", 409, "Too many contracts", "The ledger was bound as often as it can be."),

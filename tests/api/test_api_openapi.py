@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from double_votes import double_vote
 from jsonschema import Draft202012Validator
 from prometheus_client import CollectorRegistry
 
+import potchain
 from potchain.api.app import build_app
 from potchain.api.options import ApiOptions
 from potchain.api.problems import PROBLEMS
-from potchain.api.routes import ROUTES
+from potchain.api.routes import ROUTES, SUBMISSION_CODES
 from potchain.crypto import checksum_address
 from potchain.evidence import evidence_id
 from potchain.ledger.evidence import StoredEvidence
@@ -120,6 +122,22 @@ async def test_every_reference_of_the_document_resolves_and_every_code_exists() 
     references = set(_references(answer.body))
     assert {name.removeprefix("#/components/schemas/") for name in references} <= set(schemas)
     assert {code for route in ROUTES for code in route.codes} <= set(PROBLEMS)
+
+
+def test_every_code_that_an_application_or_the_pool_refuses_with_is_a_kind_of_problem() -> None:
+    """Read from the source: the first argument of each refusal."""
+    rooms = [Path(potchain.__file__).parent / room for room in ("application", "pool")]
+    codes = {
+        call.args[0].value
+        for room in rooms
+        for file in room.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        and call.func.id in ("TransactionFailed", "InvalidTransaction")
+        and call.args and isinstance(call.args[0], ast.Constant)
+    }  # fmt: skip
+    assert len(codes) > 40
+    assert codes <= set(SUBMISSION_CODES)
 
 
 def _references(value: object) -> list[str]:
