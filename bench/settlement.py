@@ -8,8 +8,8 @@
 `delay`: from the moment when a client sees the block of a withdrawal decided until the contract has credited it; one
 withdrawal at a time, at any moment of the chain's second. `stream`: the same with a withdrawal every second, whatever
 became of those before; a batch waits until the one before it is signed, and at most `open_max` for their receipts.
-`rate`: transfers final per second, as fast as they go, before a contract is bound, while all payouts that are pending then
-are settled in batches, and when they all are. Load, nodes and chain share the machine.
+`rate`: transfers final per s, as fast as they go, before a contract is bound, while all payouts that are pending by
+then are settled in batches, and when they all are. Load, nodes and chain share the machine.
 """
 
 from __future__ import annotations
