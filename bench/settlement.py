@@ -8,7 +8,7 @@
 `delay`: from the moment when a client sees the block of a withdrawal decided until the contract has credited it; one
 withdrawal at a time, at any moment of the chain's second. `stream`: the same with a withdrawal every second, whatever
 became of those before; a batch waits until the one before it is signed, and at most `open_max` for their receipts.
-`rate`: transfers final per s, as fast as they go, before a contract is bound, while all payouts that are pending by
+`rate`: transfers final per s, as fast as they go, before anything is formed, while all payouts that are pending by
 then are settled in batches, and when they all are. Load, nodes and chain share the machine.
 """
 
@@ -36,6 +36,7 @@ from settlement_chain import Chain
 from settlement_network import THRESHOLD, VALIDATORS, SettlementNetwork
 from throughput import Client, cpu_seconds, family, prepare
 
+from potchain.application.settlement.records import Terms
 from potchain.cli.node_processes import free_base_port
 from potchain.cli.testnet_folder import create_network, local_hosts
 from potchain.client import NodeClient
@@ -150,9 +151,17 @@ def rate(args: argparse.Namespace) -> dict[str, Any]:
         began = time.perf_counter()
         prepared = prepare(keys, genesis, int((3 * args.seconds + args.warm_up) * args.most), args.batch, VALIDATORS)
         print(f"signed the load in {time.perf_counter() - began:.0f} s", flush=True)
+        network.bind(range(VALIDATORS), THRESHOLD)
+        network.wait(lambda status: status["next_event"] == 1, "the deposit is credited")
+        _form(network, 0)
         asyncio.run(_withdraw(network, args.payouts))
         print(f"{args.payouts} payouts are pending", flush=True)
         return asyncio.run(_rates(network, Client(network.live.urls, prepared, args.outstanding), args))
+
+
+def _form(network: SettlementNetwork, open_max: int) -> None:
+    """Governance decides how many actions are formed; 0: payouts wait."""
+    network.decide("set-parameter", "settlement.open_max", str(open_max))
 
 
 async def _withdraw(network: SettlementNetwork, count: int) -> None:
@@ -181,7 +190,7 @@ async def _rates(network: SettlementNetwork, load: Client, args: argparse.Namesp
         pids = [process.process.pid for process in network.live.processes if process is not None]
         await _loaded(session, load, args, pids, args.warm_up)
         before = await _loaded(session, load, args, pids, args.seconds)
-        await asyncio.to_thread(network.bind, range(VALIDATORS), THRESHOLD)
+        await asyncio.to_thread(_form, network, Terms().open_max)
         began = time.perf_counter()
         during = await _loaded(session, load, args, pids, args.seconds)
         paid_under_load = (await _payouts(client))["paid"]

@@ -132,11 +132,11 @@ def _formed_in_pause() -> Iterator[None]:
 
 @mutant(
     "more asked for than is there",
-    "an action takes payouts that no deposit covers",
-    {"payouts that wait for a deposit": "paid once"},
+    "withdrawals that no deposit covers are taken, and actions take them up",
+    {"withdrawals before the deposit that covers them": "paid once"},
 )
 def _uncovered() -> Iterator[None]:
-    with patched(Counters, "unbatched", 2**64):
+    with patched(Counters, "unbatched", 2**64), patched(Counters, "withdrawable", 2**64):
         yield
 
 

@@ -78,14 +78,8 @@ def _all() -> Iterator[Scenario]:
         ]),
     )  # fmt: skip
     yield Scenario(
-        name="payouts that wait for a deposit",
-        plan=settles(
-            bind_ns=900 * NS_PER_MS,
-            from_ns=100 * NS_PER_MS,
-            until_ns=800 * NS_PER_MS,
-            backed_ns=1_900 * NS_PER_MS,
-            deposits=1,
-        ),
+        name="withdrawals before the deposit that covers them",
+        plan=settles(until_ns=800 * NS_PER_MS, backed_ns=1_900 * NS_PER_MS, deposits=1),
     )
     yield Scenario(
         name="an endpoint that is far behind",
@@ -105,10 +99,11 @@ def _all() -> Iterator[Scenario]:
     yield Scenario(
         name="withdrawals in a pause",
         plan=settles(
-            heal_ms=3_500,
-            decisions=[at(500, "pause"), at(3_000, "resume")],
-            withdrawals=8,
-            until_ns=2_500 * NS_PER_MS,
+            heal_ms=6_500,
+            decisions=[at(150, "term", term="open_max", value=2), at(1_300, "pause"), at(6_000, "resume")],
+            withdrawals=30,
+            from_ns=NS_PER_S,
+            until_ns=1_500 * NS_PER_MS,
         ),
     )
     yield Scenario(

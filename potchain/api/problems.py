@@ -81,6 +81,7 @@ PROBLEMS: dict[str, ProblemKind] = {
         # What does not fit the state of settlement or governance.
         ProblemKind("not_bound", 409, "No contract", "No contract on Layer 2 is bound; `GovBindContract` does that."),
         ProblemKind("not_covered", 409, "Not covered", "More than deposits into the bound contract cover now."),
+        ProblemKind("settlement_paused", 409, "Settlement paused", "By governance, or by what the contract did."),
         ProblemKind("already_bound", 409, "Bound before", "That contract is bound, or was: its events count once."),
         ProblemKind("actions_open", 409, "Actions open", "Actions under way must be executed before a new contract."),
         ProblemKind("too_many_bindings", 409, "Too many contracts", "The ledger was bound as often as it can be."),

@@ -53,7 +53,7 @@ SUBMISSION_CODES = (
     "invalid_epoch", "too_much_money", "owners_in_safe", "not_bound", "already_bound", "actions_open",
     "too_many_bindings", "unknown_action", "batch_closed", "already_signed", "wrong_epoch", "stale_event",
     "too_far_ahead", "already_voted", "unknown_proposal", "unchanged", "too_many_actions", "too_many_proposals",
-    "too_many_payouts", "not_covered",
+    "too_many_payouts", "not_covered", "settlement_paused",
 )  # fmt: skip
 """What the executor, the applications and the pool refuse with, and what can be wrong with a body."""
 

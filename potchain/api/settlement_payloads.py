@@ -204,7 +204,7 @@ class SettlementPayload(Payload, frozen=True):
     height: int
     """The executed block that this is true of."""
     contract: ContractPayload | None
-    """Null while no contract is bound: what is owed stays on the books."""
+    """Null while no contract is bound: withdrawals are refused, and what is owed stays on the books."""
     owners: list[OwnersPayload]
     """Of every epoch of the contract that has or may get actions to sign, oldest first."""
     terms: TermsPayload

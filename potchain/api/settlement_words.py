@@ -36,11 +36,15 @@ REMEDIES: dict[str, str] = {
     "gas_too_much": "Lower settlement.batch_max by governance, or raise the gas cap in [settlement].",
     "would_revert": "Read the contract's error in the text; `potchain contract info` shows the contract's side.",
     "underfunded": "Deposit the missing money: `potchain contract deposit`.",
-    "paused": "Nothing is executed while the contract is paused: decide `potchain gov propose unpause`, or wait until "
-    "an owner's pause ends.",
+    "paused": "An owner's pause ends by itself after a day: wait. `potchain gov propose unpause` ends a pause of "
+    "governance; an owner's it ends at once only when no batch or root stands before it in the nonces, for those wait "
+    "too.",
     "refused": "See the text: it is what the endpoint answers; use another endpoint if it should not refuse.",
     "not_mined": "Nothing is lost: the node follows it and raises its fee. If fees are high, raise the cap.",
-    "safe_moved": "Find out what the Safe executed besides; then bind the contract anew with the Safe's nonce.",
+    "safe_moved": "Find out what the Safe executed besides. If actions are open, set settlement.open_max to 0, and let "
+    "the Safe's owners execute them by hand on the book (credit, commitRoot, setPaused), each with its nonce of "
+    "`potchain settle explain`. When `potchain settle status` shows none open, bind the book anew with the Safe's "
+    "nonce, and set settlement.open_max back.",
     "unsupported": "Use another back end, or decide in the Safe itself.",
     "not_configured": "Set backend, operator_key and endpoints in [settlement] of this node and start it again.",
     "reorg_beyond_confirmations": "Pause by governance, compare ledger and chain, and decide; then start the node "
@@ -84,7 +88,7 @@ def explain_action(
         lines.append(f"executed by Layer 2 transaction 0x{hash_} in its block {row.block_number}")
         lines.append(f"known to the ledger since block {row.executed_height}")
         if row.kind == "root":
-            lines.append("each payee claims with its own proof: potchain settle claim-proof ADDRESS")
+            lines.append("each payee claims with its own proof: potchain settle claim-proof ADDRESS, then potchain contract claim")
         return lines
     lines.append(f"{len(signers)} of {threshold} signatures: {listed(signers)}")
     if row.status == "open":
@@ -120,7 +124,7 @@ def _what(row: ActionRow, record: ActionRecord | None) -> str:
     if row.payouts:
         to = f" to {plural(len(record.action.entries), 'account')}" if record and record.action.entries else ""
         which = f"payouts {row.first_payout} to {row.last_payout}" if row.payouts > 1 else f"payout {row.first_payout}"
-        return f" that pays {plural(row.payouts, 'payout')} ({which}), {row.total:,} base units{to}"
+        return f" that pays {plural(row.payouts, 'payout')} ({which}), {plural(row.total, 'base unit')}{to}"
     if record is not None and row.kind == "rotate":
         return f": {plural(len(record.action.owners), 'owner')}, {record.action.threshold} must sign"
     if record is not None and row.kind == "pause":

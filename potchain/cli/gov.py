@@ -21,15 +21,17 @@ from potchain.cli.options import (
     url_options,
 )
 from potchain.cli.sending import report, send, send_options
-from potchain.errors import CodecError
+from potchain.crypto import checksum_address, parse_address
+from potchain.errors import CodecError, ConfigError
 from potchain.event_loop import run_async
-from potchain.primitives import ZERO_ADDRESS, uint256
+from potchain.primitives import STORED_MAX, ZERO_ADDRESS, uint256
 from potchain.typed_data import JsonObject
 
 if TYPE_CHECKING:
     from potchain.transactions import TransactionBody
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 LIST_LIMIT = 20
 FREE = "0: it is the duty of an operator"
@@ -59,7 +61,8 @@ def propose() -> None:
 def _owner_options(command: F) -> F:
     owners = click.option("--owner", "owners", type=ADDRESS, multiple=True, help="An owner; give it once for each.")
     threshold = click.option("--threshold", type=click.IntRange(min=1), help="How many owners must sign.")
-    return owners(threshold(command))
+    foreign = click.option("--foreign-owners", is_flag=True, help="Also when too few owners are operators.")
+    return owners(threshold(foreign(command)))
 
 
 @propose.command("bind-contract")
@@ -75,8 +78,11 @@ def _owner_options(command: F) -> F:
 @send_options(FREE)
 def bind_contract(deployment: Path | None, as_json: bool, scheme: str | None, chain_id: int | None,
                   contract: bytes | None, safe: bytes | None, safe_nonce: int | None, from_block: int | None,
-                  owners: tuple[bytes, ...], threshold: int | None, **sending: Any) -> int:  # noqa: ANN401
+                  owners: tuple[bytes, ...], threshold: int | None, foreign_owners: bool,
+                  **sending: Any) -> int:  # noqa: ANN401
     """Settle through a contract that was deployed for this ledger and has done nothing yet.
+
+    Refused when too few of its owners are operators: only they sign what the ledger decides.
 
     \b
     Example:
@@ -93,6 +99,8 @@ def bind_contract(deployment: Path | None, as_json: bool, scheme: str | None, ch
     if absent:
         wanted = ", ".join("--" + {"owners": "owner"}.get(name, name).replace("_", "-") for name in absent)
         raise click.UsageError(f"give {wanted}, or --deployment")
+    if not foreign_owners:
+        _refuse_strangers(members["owners"], members["threshold"], sending)
     return _propose(GovBindContract, members, as_json, sending)
 
 
@@ -117,9 +125,12 @@ def set_parameter(name: str, value: int, as_json: bool, **sending: Any) -> int: 
 @_owner_options
 @send_options(FREE)
 def rotate_owners(
-    owners: tuple[bytes, ...], threshold: int | None, as_json: bool, **sending: Any  # noqa: ANN401
+    owners: tuple[bytes, ...], threshold: int | None, foreign_owners: bool, as_json: bool,
+    **sending: Any,  # noqa: ANN401
 ) -> int:  # fmt: skip
     """Give the contract other owners; those of now sign that, the new ones what comes after.
+
+    Refused when too few of the new ones are operators: only they sign what the ledger decides.
 
     \b
     Example:
@@ -130,7 +141,10 @@ def rotate_owners(
 
     if not owners or threshold is None:
         raise click.UsageError("give every owner with --owner, and --threshold")
-    return _propose(GovRotateOwners, {"owners": _joined(owners), "threshold": threshold}, as_json, sending)
+    joined = _joined(owners)
+    if not foreign_owners:
+        _refuse_strangers(joined, threshold, sending)
+    return _propose(GovRotateOwners, {"owners": joined, "threshold": threshold}, as_json, sending)
 
 
 @propose.command()
@@ -219,26 +233,100 @@ def _joined(owners: Sequence[bytes]) -> bytes:
     return b"".join(sorted(owners))
 
 
+def _refuse_strangers(joined: bytes, threshold: int, sending: JsonObject) -> None:
+    """Ask the node for the operators of the epoch. Raises ConfigError when fewer than `threshold` owners are some."""
+    operators = run_async(_operators(sending["url"], sending["token"]))
+    owners = [joined[at : at + 20] for at in range(0, len(joined), 20)]
+    strangers = [checksum_address(owner) for owner in owners if owner not in operators]
+    inside = len(owners) - len(strangers)
+    if strangers and inside < threshold:
+        raise ConfigError(
+            f"{inside} of {len(owners)} owners are operators of this ledger, and {threshold} must sign: what it "
+            f"decides would get too few signatures. No operators: {', '.join(strangers)}. Operators are the accounts "
+            f"that genesis names (GET /v1/validators); --foreign-owners proposes it all the same"
+        )
+
+
+async def _operators(url: str, token: str) -> frozenset[bytes]:
+    from potchain.client import NodeClient
+
+    async with NodeClient(url, token=token, attempts_max=2) as node:
+        found = await node.get("/v1/validators")
+        return frozenset(parse_address(each["operator"]) for each in found["validators"])
+
+
 def _deployment(file: Path) -> JsonObject:
     """Members of a proposal out of a deployment file; who owns a Safe is not in it. Raises CodecError."""
-    from potchain.crypto import parse_address
-
     try:
-        document = json.loads(file.read_bytes())
-        said = document["arguments"]
-        members = {
-            "scheme": _SCHEMES[document["kind"]],
-            "chain_id": UINT64.convert(document["chain_id"], None, None),
-            "contract": parse_address(document["address"]),
-            "from_block": UINT64.convert(document["block_number"], None, None),
-        }
-        if members["scheme"] == "safe":
-            return {**members, "safe": parse_address(said["safe"])}
-        owners = _joined([parse_address(owner) for owner in said["owners"]])
-        return {**members, "owners": owners, "threshold": int(said["threshold"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise CodecError(f"{file} is no deployment file of `potchain contract deploy`: {fault!r}") from None
+        return _deployed(json.loads(file.read_bytes()))
+    except OSError as fault:
+        reason = str(fault.strerror)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        reason = "it is not JSON"
+    except ValueError as fault:
+        reason = str(fault)
+    raise CodecError(f"{file} is no deployment file of `potchain contract deploy`: {reason}")
 
+
+def _deployed(document: object) -> JsonObject:
+    members: JsonObject = {
+        "scheme": _member(document, "kind", _scheme),
+        "chain_id": _member(document, "chain_id", _stored),
+        "contract": _member(document, "address", _address),
+        "from_block": _member(document, "block_number", _stored),
+    }
+    if members["scheme"] == "safe":
+        return {**members, "safe": _member(document, "arguments.safe", _address)}
+    owners = _member(document, "arguments.owners", _owners)
+    return {**members, "owners": owners, "threshold": _member(document, "arguments.threshold", _stored)}
+
+
+def _member(document: object, path: str, read: Callable[[object], T]) -> T:
+    """A member by its path. Raises ValueError that names it."""
+    value = document
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise ValueError(f"it has no member {path!r}")
+        value = value[name]
+    try:
+        return read(value)
+    except ValueError as fault:
+        raise ValueError(f"{path}: {_short(str(fault))}") from None
+
+
+def _scheme(value: object) -> str:
+    if not isinstance(value, str) or value not in _SCHEMES:
+        raise ValueError(f"one of {', '.join(_SCHEMES)} is wanted, not {_short(repr(value))}")
+    return _SCHEMES[value]
+
+
+def _stored(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= STORED_MAX:
+        raise ValueError(f"a number from 0 to {STORED_MAX} is wanted, not {_short(repr(value))}")
+    return value
+
+
+def _address(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError(f"an address is wanted, not {_short(repr(value))}")
+    return parse_address(value)
+
+
+def _owners(value: object) -> bytes:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"a list of addresses is wanted, not {_short(repr(value))}")
+    owners = list(map(_address, value))
+    if len(set(owners)) != len(owners):
+        raise ValueError("an owner stands twice")
+    return _joined(owners)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."
+
+
+SHOWN_MAX = 120
+"""Characters of a wrong value that are shown."""
 
 _SCHEMES = {"multisig": "multisig", "safe-book": "safe"}
 """By the kind of a deployment."""

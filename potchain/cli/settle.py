@@ -124,7 +124,7 @@ def claim_proof(address: bytes, out: Path | None, binding: int | None, url: str,
         return
     out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     line = (
-        f"{found['cumulative']} base units in all by contract {found['contract']}; claim(account, cumulative, proof) "
+        f"{_base_units(found['cumulative'])} in all by contract {found['contract']}; claim(account, cumulative, proof) "
         f"written to {out}"
     )
     emit({"account": found["account"], "file": str(out)}, as_json, [line])
@@ -157,12 +157,15 @@ def _picture(found: JsonObject) -> list[str]:
         ]
     )
     if found["paused"]:
-        lines.append("PAUSED by governance: no batch is formed; to go on: potchain gov propose unpause")
+        lines.append("PAUSED by governance: no batch is formed and no withdrawal taken; to go on: potchain gov propose")
+        lines[-1] += " unpause"
     if found["halted"]:
         lines.append("HALTED: the contract did what the ledger had not asked for; see `SELECT * FROM v_layer2_events")
-        lines[-1] += " WHERE mismatch IS NOT NULL`, then: potchain gov propose unpause"
+        lines[-1] += " WHERE mismatch IS NOT NULL`. If it is the wrong contract, or was used before, bind another and"
+        lines[-1] += " do not unpause; only if it is sound: potchain gov propose unpause"
     if settler["contract_paused"]:
         lines.append("the contract is paused")
+    lines += _warnings(found)
     lines += _fault(settler["fault"])
     lines += [f"note: {note}" for note in settler["notes"]]
     for action in found["actions"]:
@@ -170,10 +173,25 @@ def _picture(found: JsonObject) -> list[str]:
     return lines
 
 
+def _warnings(found: JsonObject) -> list[str]:
+    """What operators should change before it costs them something."""
+    lines = []
+    if found["contract"] is not None and found["terms"]["minimum_withdrawal"] == "1":
+        lines.append("withdrawals of 1 base unit are taken, and each batch costs the relayer gas; see")
+        lines[-1] += " settlement.minimum_withdrawal"
+    newest: JsonObject = found["owners"][-1] if found["owners"] else {"owners": [], "threshold": 0}
+    operators = sum(each["name"] is not None for each in newest["owners"])
+    if operators < newest["threshold"]:
+        be = "is an operator" if operators == 1 else "are operators"
+        lines.append(f"only {operators} of {_plural(len(newest['owners']), 'owner')} (epoch {newest['epoch']}) {be}")
+        lines[-1] += f" of this ledger, and {newest['threshold']} must sign: what it decides may get too few signatures"
+    return lines
+
+
 def _contract(found: JsonObject) -> list[tuple[str, object]]:
     contract = found["contract"]
     if contract is None:
-        return [("contract", "none is bound: what is owed stays on the books")]
+        return [("contract", "none is bound: withdrawals are refused, and what is owed stays on the books")]
     of_safe = f", owned by Safe {contract['safe']}" if contract["safe"] else ""
     shown = f"{contract['address']} ({contract['scheme']}{of_safe}) on chain {contract['chain_id']}"
     pairs: list[tuple[str, object]] = [("contract", shown)]
@@ -186,11 +204,12 @@ def _contract(found: JsonObject) -> list[tuple[str, object]]:
 
 
 def _deposits(found: JsonObject) -> str:
-    credited = f"{_number(found['credited'])} base units credited"
+    credited = f"{_base_units(found['credited'])} credited"
     if found["contract"] is None:
         return credited
     if found["uncovered"] != "0":
-        return f"{credited}; {_number(found['uncovered'])} of what is owed wait for a deposit"
+        wait = "waits" if found["uncovered"] == "1" else "wait"
+        return f"{credited}; {_number(found['uncovered'])} of what is owed {wait} for a deposit"
     return f"{credited}, {_number(found['withdrawable'])} can be withdrawn"
 
 
@@ -198,13 +217,15 @@ def _layer2(found: JsonObject) -> list[tuple[str, object]]:
     settler = found["settler"]
     if settler["head_number"] is None:
         return []
-    behind = f"{settler['events_behind']} events not applied" if settler["events_behind"] else "no event missing"
+    missing = settler["events_behind"]
+    behind = f"{_plural(missing, 'event')} not applied" if missing else "no event missing"
     pairs: list[tuple[str, object]] = [
         ("layer 2", f"block {settler['head_number']}, confirmed up to {settler['confirmed_number']}, {behind}"),
         ("nonces", f"the contract executes {settler['next_nonce']} next, the ledger forms {found['next_action']} next"),
     ]
     if settler["funds"] is not None:
-        pairs.append(("funds", f"{_number(settler['funds'])} base units in the contract are not allocated"))
+        be = "is" if settler["funds"] == "1" else "are"
+        pairs.append(("funds", f"{_base_units(settler['funds'])} in the contract {be} not allocated"))
     if settler["reorg_text"]:
         pairs.append(("reorgs", f"{settler['reorgs']} since the start; the last: {settler['reorg_text']}"))
     return pairs
@@ -225,8 +246,15 @@ def _fault(fault: JsonObject | None) -> list[str]:
 
 
 def _sum(payouts: JsonObject) -> str:
-    word = "payout" if payouts["count"] == 1 else "payouts"
-    return f"{_number(payouts['count'])} {word}, {_number(payouts['total'])} base units"
+    return f"{_plural(payouts['count'], 'payout')}, {_base_units(payouts['total'])}"
+
+
+def _base_units(amount: int | str) -> str:
+    return _plural(amount, "base unit")
+
+
+def _plural(count: int | str, word: str) -> str:
+    return f"{_number(count)} {word}" if int(count) == 1 else f"{_number(count)} {word}s"
 
 
 def _number(value: int | str) -> str:

@@ -203,17 +203,22 @@ class _Composer:
         return tuple(decode_table(entry, PeerSection, f"peers[{index}]") for index, entry in enumerate(listed))
 
     def _refuse_stray_tables(self, sections: Mapping[str, Any]) -> None:
-        chosen = {
-            "consensus": (sections["consensus"].engine,),
-            "transport": (sections["transport"].name,),
-            "application": sections["application"].enabled,
-            "settlement": (sections["settlement"].backend,),
+        choices: dict[str, tuple[str, tuple[str, ...]]] = {
+            "consensus": ("engine", (sections["consensus"].engine,)),
+            "transport": ("name", (sections["transport"].name,)),
+            "application": ("enabled", sections["application"].enabled),
+            "settlement": ("backend", (sections["settlement"].backend,)),
         }
         for place in self._plugin_tables:
             section, _, name = place.partition(".")
-            if name not in chosen[section]:
-                hint = nearest_hint(name, chosen[section])
-                raise ConfigError(f"[{place}] belongs to nothing that is chosen in [{section}] ({hint})")
+            key, chosen = choices[section]
+            if name not in chosen:
+                # Either may be the misspelt one: which names are installed is not known here.
+                shown = ", ".join(map(repr, chosen)) or "empty"
+                raise ConfigError(
+                    f"[{place}] belongs to nothing that is chosen: {section}.{key} is {shown}; write the same name in "
+                    f"both places, or leave the table out"
+                )
 
     def _collect_settings(self, sections: Mapping[str, Any], peers: tuple[PeerSection, ...]) -> None:
         for name in SECTIONS:

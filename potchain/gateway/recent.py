@@ -148,27 +148,32 @@ class RecentBlocks:
     ) -> int | None:
         """Height of the block that executes it, once durable; None when the time ran out, or it is dropped.
 
-        `find` looks in here and in the rows of history, which takes time in another thread. The wait begins before
-        that: a block that becomes visible in between would be in neither, and nothing may come after it.
+        `find` looks in the rows of history, too, which takes time in another thread. The wait begins before that: a
+        block that becomes visible in between would be in neither, and nothing may come after it.
         """
+        known = self.place_of(transaction_id)
+        if known is not None:
+            return known[0]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         future: asyncio.Future[int] = loop.create_future()
         waits = self._transaction_waits.setdefault(transaction_id, [])
         waits.append(future)
+        search = asyncio.ensure_future(find(transaction_id))
         try:
-            place = await asyncio.wait_for(find(transaction_id), timeout_s)
-            if place is not None:
-                return place[0]
+            await asyncio.wait((search, future), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done() and search.done():
+                place = search.result()
+                if place is not None:
+                    return place[0]
             while not future.done():
                 left = deadline - loop.time()
                 if left <= 0 or is_dropped(transaction_id):
                     return None
                 await asyncio.wait((future,), timeout=min(left, DROPPED_CHECK_S))
             return future.result()
-        except TimeoutError:
-            return None
         finally:
+            search.cancel()
             waits.remove(future)
             if not waits:
                 self._transaction_waits.pop(transaction_id, None)

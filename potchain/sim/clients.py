@@ -33,7 +33,7 @@ BURST_MAX = 6
 """Up to so many transactions are submitted at one moment, so that several sequences are in flight together."""
 RETRY_NS = 300 * NS_PER_MS
 """How long a client waits before it tries the next node."""
-_FOR_NOW = (b"nonce_gap_too_large", b"not_covered")
+_FOR_NOW = (b"nonce_gap_too_large", b"not_covered", b"not_bound", b"settlement_paused")
 """Codes of refusals that pass: a client tries again."""
 READ_AFTER_NS = 700 * NS_PER_MS
 """When a client asks what became of its transaction."""

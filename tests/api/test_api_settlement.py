@@ -7,6 +7,7 @@ from api_browser import Answer, Browser, on_loop, serving
 from api_node import PaperNode
 from core_network import key
 from jsonschema import Draft202012Validator
+from prize_application import Award, PrizeApplication
 from settlement_ledger import CHAIN_ID, CONTRACT, Books, operator_key
 
 from potchain.api.ports import SettlementStatus
@@ -90,8 +91,8 @@ async def test_the_picture_says_what_the_books_say() -> None:
 
 @on_loop
 async def test_a_ledger_without_contract_owes_on_the_books() -> None:
-    books = Books()
-    books.withdraw("alice", 5)
+    books = Books(extra=(PrizeApplication(),))
+    books.send(key("bob"), Award, key("alice").address, uint256(5), fee=10)
     async with serving(settled_node(books)) as browser:
         body = (await described(browser, "/v1/settlement", "/v1/settlement")).body
         absent = await browser.get("/v1/settlement/actions/0")

@@ -19,7 +19,7 @@ from potchain.application.settlement import records
 from potchain.application.settlement.bodies import Withdraw
 from potchain.cli.program import potchain
 from potchain.crypto import SigningKey, checksum_address
-from potchain.errors import ClientError, CodecError
+from potchain.errors import ClientError, CodecError, ConfigError
 from potchain.keyfiles import create_account_file
 from potchain.primitives import uint256
 from potchain.settlement.report import ActionReport, SettlerFault, SettlerReport
@@ -98,13 +98,42 @@ async def test_a_withdrawal_is_owed_and_seen(tmp_path: Path) -> None:
 @on_loop
 async def test_the_picture_says_what_waits_for_a_deposit() -> None:
     books = Books()
-    books.withdraw("alice", 1_012)
     node = PaperNode(books.chain)
     async with serving(node) as browser:
         assert "deposits   0 base units credited" in (await output(browser.url, "settle", "status")).splitlines()
-        books.bind(funds=12)
+        books.set_term("batch_max", 1)
+        books.bind()
+        books.withdraw("alice", 1_012)
+        books.fund(12)
         waits = "deposits   0 base units credited; 1,000 of what is owed wait for a deposit"
         assert waits in (await output(browser.url, "settle", "status")).splitlines()
+        books.fund(1_011)
+        waits = "deposits   0 base units credited; 1 of what is owed waits for a deposit"
+        assert waits in (await output(browser.url, "settle", "status")).splitlines()
+
+
+CHEAP = "withdrawals of 1 base unit are taken, and each batch costs the relayer gas; see settlement.minimum_withdrawal"
+
+
+@on_loop
+async def test_the_picture_warns_of_dust_and_of_owners_who_cannot_sign() -> None:
+    books = Books()
+    async with serving(PaperNode(books.chain)) as browser:
+        assert CHEAP not in (await output(browser.url, "settle", "status")).splitlines()
+        books.bind()
+        dear = (await output(browser.url, "settle", "status")).splitlines()
+        books.set_term("minimum_withdrawal", 2)
+        calm = (await output(browser.url, "settle", "status")).splitlines()
+        books.rotate([operator_key(0), key("alice"), key("bob")], 2)
+        foreign = (await output(browser.url, "settle", "status")).splitlines()
+    assert CHEAP in dear
+    assert CHEAP not in calm
+    assert not [line for line in calm if line.startswith("only ")]
+    assert foreign[-1] != calm[-1]
+    assert (
+        "only 1 of 3 owners (epoch 1) is an operator of this ledger, and 2 must sign: what it decides may get too few "
+        "signatures"
+    ) in foreign
 
 
 @on_loop
@@ -120,7 +149,7 @@ async def test_the_picture_names_who_is_missing_and_what_to_do() -> None:
         backend="multisig", operator=operator_key(2).address, relay_account=None,
         contract=records.bound_contract(books.state),
         report=SettlerReport(
-            state="waiting", head_number=50, confirmed_number=40, next_nonce=0, events_seen=2, funds=1_000,
+            state="waiting", head_number=50, confirmed_number=40, next_nonce=0, events_seen=1, funds=1,
             fault=SettlerFault(code="lagging", text="block 50 is 300 s old", since_ms=1), actions=(action,),
             notes=("rpc1: timed out",), paused=True,
         ),
@@ -137,7 +166,8 @@ async def test_the_picture_names_who_is_missing_and_what_to_do() -> None:
         "paid       0 payouts, 0 base units",
         "deposits   0 base units credited, 999,999,999,988 can be withdrawn",
     ]
-    assert "layer 2    block 50, confirmed up to 40, 2 events not applied" in lines
+    assert "layer 2    block 50, confirmed up to 40, 1 event not applied" in lines
+    assert "funds      1 base unit in the contract is not allocated" in lines
     assert f"this node  waiting (back end multisig); signs as {OWNERS[2]}, relays nothing" in lines
     assert "fault: lagging: block 50 is 300 s old" in lines
     assert any(line.startswith("  what to do: Wait for the endpoint") for line in lines)
@@ -158,7 +188,7 @@ async def test_the_picture_of_a_ledger_that_settles_nowhere_and_of_one_that_stop
         books.bind()
         books.pause(1)
         paused = await output(browser.url, "settle", "status")
-    assert "none is bound: what is owed stays on the books" in said
+    assert "none is bound: withdrawals are refused, and what is owed stays on the books" in said
     assert "off (back end ledger); signs nothing, relays nothing" in said
     assert "PAUSED by governance" in paused
     assert "note: a contract is bound, and this node neither signs" in paused
@@ -265,6 +295,34 @@ async def test_every_other_proposal_can_be_made(tmp_path: Path) -> None:
         assert result.exception.code == code
 
 
+@on_loop
+async def test_owners_who_are_strangers_to_the_ledger_are_refused_unless_insisted_on(tmp_path: Path) -> None:
+    books = Books()
+    operator = keystore(tmp_path, "v0", operator_key(0))
+    people = [checksum_address(key(name).address) for name in ("alice", "bob")]
+    owners = [word for owner in (*OWNERS[:2], *people) for word in ("--owner", owner)]
+    bind = ["gov", "propose", "bind-contract", "--chain-id", "97", "--contract", checksum_address(CONTRACT)]
+    bind += ["--from-block", "7", *owners, "--wait"]
+    rotate = ["gov", "propose", "rotate-owners", *owners, "--threshold"]
+    async with serving(BusyNode(books.chain)) as browser:
+        url = browser.url
+        refused = await run(url, *bind, "--threshold", "3", *operator)
+        none_made = json.loads(await output(url, "gov", "list", "--json"))
+        await output(url, *bind, "--threshold", "3", "--foreign-owners", *operator)
+        await output(url, *bind[:-1], "--threshold", "2", "--wait", *operator)
+        books.bind()
+        unrotated = await run(url, *rotate, "3", *operator)
+        await output(url, *rotate, "3", "--foreign-owners", *operator)
+    for result in (refused, unrotated):
+        assert isinstance(result.exception, ConfigError)
+        said = str(result.exception)
+        assert said.startswith("2 of 4 owners are operators of this ledger, and 3 must sign")
+        assert all(person in said for person in people)
+        assert not any(owner in said for owner in OWNERS)
+        assert "--foreign-owners" in said
+    assert none_made == []
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -282,11 +340,46 @@ def test_what_is_missing_is_said(tmp_path: Path, words: list[str], complaint: st
         assert complaint in result.output
 
 
-def test_a_file_that_is_no_deployment_is_named(tmp_path: Path) -> None:
+def deployed(**members: object) -> bytes:
+    arguments = {"owners": OWNERS, "threshold": 3}
+    document = {"kind": "multisig", "chain_id": 97, "address": checksum_address(CONTRACT), "block_number": 7}
+    return json.dumps({**document, "arguments": arguments, **members}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"no", "it is not JSON"),
+        (bytes(range(256)) * 40, "it is not JSON"),
+        (b"{}", "it has no member 'kind'"),
+        (b"[1]", "it has no member 'kind'"),
+        (b'{"kind": "castle", "arguments": {}}', "kind: one of multisig, safe-book is wanted, not 'castle'"),
+        (deployed(kind=["multisig"]), "kind: one of multisig, safe-book is wanted, not ['multisig']"),
+        (deployed(chain_id="97"), "chain_id: a number from 0 to 9223372036854775807 is wanted, not '97'"),
+        (deployed(block_number=-1), "block_number: a number from 0 to 9223372036854775807 is wanted, not -1"),
+        (deployed(block_number=True), "block_number: a number from 0 to 9223372036854775807 is wanted, not True"),
+        (deployed(address=5), "address: an address is wanted, not 5"),
+        (deployed(arguments=[]), "it has no member 'arguments.owners'"),
+        (deployed(arguments={"owners": OWNERS}), "it has no member 'arguments.threshold'"),
+        (deployed(arguments={"owners": {}}), "arguments.owners: a list of addresses is wanted, not {}"),
+        (deployed(arguments={"owners": OWNERS[:1] * 2}), "arguments.owners: an owner stands twice"),
+        (deployed(kind="safe-book", arguments={"safe": None}), "arguments.safe: an address is wanted, not None"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_deployment_is_named_with_the_member(tmp_path: Path, content: bytes, complaint: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_bytes(content)
+    words = ["gov", "propose", "bind-contract", "--deployment", str(file), *keystore(tmp_path, "v0", operator_key(0))]
+    result = CliRunner().invoke(potchain, words)
+    assert isinstance(result.exception, CodecError)
+    assert str(result.exception) == f"{file} is no deployment file of `potchain contract deploy`: {complaint}"
+
+
+def test_a_wrong_member_of_a_deployment_is_shown_in_part(tmp_path: Path) -> None:
     file = tmp_path / "other.json"
     words = ["gov", "propose", "bind-contract", "--deployment", str(file), *keystore(tmp_path, "v0", operator_key(0))]
-    for text in ("{}", "[1]", "no", '{"kind": "castle", "arguments": {}}'):
-        file.write_text(text)
-        result = CliRunner().invoke(potchain, words)
-        assert isinstance(result.exception, CodecError), text
-        assert "is no deployment file" in str(result.exception)
+    for wrong in ({"address": "0x" + "f" * 9_999}, {"chain_id": "9" * 9_999}, {"kind": "k" * 9_999}):
+        file.write_bytes(deployed(**wrong))
+        said = str(CliRunner().invoke(potchain, words).exception)
+        assert f"{next(iter(wrong))}: " in said
+        assert len(said) < len(str(file)) + 300

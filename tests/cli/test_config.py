@@ -72,7 +72,16 @@ def test_variables_take_the_type_of_their_setting(tmp_path: Path) -> None:
         ("[api]\nport = 70000\n", r"api\.port: Expected `int` <= 65535"),
         ("[pool]\ncount_max = -1\n", r"pool\.count_max: Expected `int` >= 1"),
         ('[ledger]\nstart_check = "none"\n', r"ledger\.start_check: Invalid enum value 'none'"),
-        ("[consensus.pbtf]\nx = 1\n", r"\[consensus\.pbtf\] belongs to nothing.*did you mean 'pbft'"),
+        ("[consensus.pbtf]\nx = 1\n", r"\[consensus\.pbtf\] belongs to nothing.*consensus\.engine is 'pbft'; write"),
+        (
+            '[settlement]\nbackend = "multisigg"\n[settlement.multisig]\nagreement = 2\n',
+            r"^\[settlement\.multisig\] belongs to nothing that is chosen: settlement\.backend is 'multisigg'; write "
+            r"the same name in both places, or leave the table out$",
+        ),
+        (
+            "[application]\nenabled = []\n[application.market]\nx = 1\n",
+            r"\[application\.market\] belongs to nothing that is chosen: application\.enabled is empty; write",
+        ),
         ('[[peers]]\nname = "a"\nhost = "b"\n', r"peers\[0\]: Object missing required field `port`"),
         ('[peers]\nname = "a"\n', r"peers must be a list"),
         ("node = 3\n", r"\[node\] must be a table"),

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from ledger_chain import Chain
 
+from potchain.errors import LedgerError
 from potchain.gateway.recent import Find, RecentBlocks
 
 SOON_S = 0.01
@@ -130,6 +132,36 @@ def test_a_block_that_comes_while_history_is_asked_ends_the_wait() -> None:
             return found
 
         assert await placed(recent, transaction.id, find) == 1
+
+    run(scenario())
+
+
+def test_a_look_up_that_never_ends_delays_no_block() -> None:
+    async def scenario() -> None:
+        chain = Chain()
+        recent = RecentBlocks(chain.types, 0, 0)
+        transaction = chain.transfer()
+
+        async def find(transaction_id: bytes) -> tuple[int, int] | None:
+            recent.block_executed(chain.grow([transaction]))
+            recent.blocks_applied(1)
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+        assert await placed(recent, transaction.id, find) == 1
+        assert await placed(recent, transaction.id, find, timeout_s=0) == 1, "known, so no time is needed"
+
+    run(scenario())
+
+
+def test_a_look_up_that_fails_says_so() -> None:
+    async def scenario() -> None:
+        recent = RecentBlocks(Chain().types, 0, 0)
+
+        async def find(transaction_id: bytes) -> tuple[int, int] | None:
+            raise LedgerError("the disk is gone")
+
+        with pytest.raises(LedgerError, match="the disk is gone"):
+            await placed(recent, bytes(32), find)
 
     run(scenario())
 

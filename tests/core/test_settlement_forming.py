@@ -5,6 +5,7 @@ from __future__ import annotations
 from core_network import key
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prize_application import Award, PrizeApplication
 from settlement_ledger import RICH, Books, operator_key, seen_of
 
 from potchain.application.execution import WorkingState
@@ -28,6 +29,17 @@ def withdrawals(books: Books, *amounts: tuple[str, int]) -> ExecutedBlock:
     for name, amount in amounts:
         books.collect(key(name), Withdraw, uint256(amount), fee=10)
     return books.run()
+
+
+def awards(books: Books, *amounts: tuple[str, int]) -> ExecutedBlock:
+    """Everybody is owed what an application says, whatever deposits cover."""
+    for name, amount in amounts:
+        books.collect(key(name), Award, key(name).address, uint256(amount), fee=10)
+    return books.run()
+
+
+def prize_books() -> Books:
+    return Books(extra=(PrizeApplication(),))
 
 
 def bound_books(**terms: int) -> Books:
@@ -101,8 +113,8 @@ def test_no_more_batches_than_open_max_are_under_way() -> None:
 
 
 def test_a_batch_takes_no_more_payees_than_it_may_and_leaves_the_rest_in_order() -> None:
-    books = Books()
-    withdrawals(books, ("alice", 1), ("bob", 1), ("alice", 1), ("carol", 1), ("alice", 1))
+    books = prize_books()
+    awards(books, ("alice", 1), ("bob", 1), ("alice", 1), ("carol", 1), ("alice", 1))
     books.set_term("batch_max", 2)
     books.bind()
     books.run()
@@ -116,11 +128,11 @@ def test_a_batch_takes_no_more_payees_than_it_may_and_leaves_the_rest_in_order()
 
 
 def test_many_pending_payouts_become_a_root_and_the_next_builds_on_it() -> None:
-    books = Books()
+    books = prize_books()
     books.set_term("root_min", 3)
     books.set_term("root_entries_max", 4)
     books.set_term("batch_max", 2)
-    withdrawals(books, ("alice", 1), ("bob", 20), ("alice", 300), ("carol", 4_000), ("alice", 50_000), ("dave", 6))
+    awards(books, ("alice", 1), ("bob", 20), ("alice", 300), ("carol", 4_000), ("alice", 50_000), ("dave", 6))
     books.bind()
     books.run()
     first = records.action(books.state, 0)
@@ -249,11 +261,13 @@ def test_two_rotations_under_way_keep_three_epochs_alive() -> None:
 
 
 def test_nothing_is_formed_while_settlement_is_paused() -> None:
-    books = bound_books()
+    books = prize_books()
+    books.bind()
     (event,) = formed(books, books.pause(1))
     assert event.kind == "pause"
     conclude(books)
-    withdrawals(books, ("alice", 1))
+    assert books.withdraw("alice", 1).code == "settlement_paused"
+    awards(books, ("alice", 1))
     assert books.counters.pending == 1
     books.deposit("bob", 5)
     assert books.balance("bob") == RICH + 5
@@ -282,8 +296,8 @@ def test_a_network_that_does_not_settle_writes_nothing_of_it() -> None:
 
 
 def test_only_what_deposits_cover_is_asked_of_the_contract() -> None:
-    books = Books()
-    withdrawals(books, ("alice", 60), ("bob", 30), ("carol", 20))
+    books = prize_books()
+    awards(books, ("alice", 60), ("bob", 30), ("carol", 20))
     books.bind(funds=0)
     books.deposit("dave", 59)
     assert books.counters.next_action == 0
@@ -317,9 +331,9 @@ def test_a_withdrawal_that_deposits_do_not_cover_is_refused() -> None:
 
 
 def test_few_covered_payouts_are_a_batch_where_many_would_be_a_root() -> None:
-    books = Books()
+    books = prize_books()
     books.set_term("root_min", 3)
-    withdrawals(books, ("alice", 10), ("bob", 10), ("carol", 10), ("dave", 10))
+    awards(books, ("alice", 10), ("bob", 10), ("carol", 10), ("dave", 10))
     books.bind(funds=0)
     books.deposit("dave", 20)
     record = records.action(books.state, 0)
@@ -328,10 +342,32 @@ def test_few_covered_payouts_are_a_batch_where_many_would_be_a_root() -> None:
 
 
 def test_a_contract_that_was_bound_by_mistake_is_replaced_though_payouts_wait() -> None:
-    books = Books()
-    withdrawals(books, ("alice", 5))
+    books = prize_books()
+    awards(books, ("alice", 5))
     books.bind(funds=0)
     books.bind(b"\x22" * 20, funds=0)
     books.deposit("bob", 5)
     conclude(books)
     assert (books.counters.binding, books.counters.payouts_open) == (2, 0)
+
+
+def test_nothing_new_is_formed_while_open_max_is_none() -> None:
+    """How a ledger comes to rest without a pause of the contract: for another contract, or a Safe that moved."""
+    books = bound_books(open_max=0)
+    assert not formed(books, withdrawals(books, ("alice", 5)))
+    assert (books.counters.pending, books.counters.paused) == (1, False)
+    books.set_term("open_max", 8)
+    conclude(books)
+    assert books.counters.payouts_open == 0
+
+
+def test_a_paused_contract_is_not_left_behind_with_what_its_roots_promised() -> None:
+    books = bound_books()
+    books.pause(1)
+    conclude(books)
+    books.bind(b"\x22" * 20)
+    assert books.counters.binding == 1, "nothing could unpause it afterwards"
+    books.pause(0)
+    conclude(books)
+    books.bind(b"\x22" * 20)
+    assert books.counters.binding == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from core_network import key, make_validators
 from epoch_application import ChangeEpoch, EpochApplication
+from prize_application import Award, PrizeApplication
 from settlement_ledger import (
     CHAIN_ID,
     CONTRACT,
@@ -239,7 +240,8 @@ def surprises(books: Books) -> list[Canonical]:
 
 @pytest.mark.parametrize("surprise", range(6))
 def test_an_event_that_does_not_fit_stops_forming_and_nothing_else(surprise: int) -> None:
-    books = bound_books()
+    books = Books(extra=(PrizeApplication(),))
+    books.bind()
     books.withdraw("alice", 50)
     books.sign(0)
     seen = surprises(books)[surprise]
@@ -255,7 +257,8 @@ def test_an_event_that_does_not_fit_stops_forming_and_nothing_else(surprise: int
     # Deposits and receipts still come in, and what was under way ends; nothing new is formed.
     books.deposit("bob", 3)
     books.executed(0)
-    books.withdraw("bob", 2)
+    assert books.withdraw("bob", 2).code == "settlement_paused"
+    books.send(key("bob"), Award, key("bob").address, uint256(2), fee=10)
     assert books.counters.actions_open == 0
     assert books.counters.pending == 1
     assert books.money()[0] == books.money()[1]

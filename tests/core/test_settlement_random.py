@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from prize_application import Award, PrizeApplication
 from settlement_ledger import PEOPLE, RELAYER, Books, observation, operator_key
 
 from potchain.application.settlement import records
@@ -80,7 +81,7 @@ class SettlementMachine(RuleBasedStateMachine):
         bound=st.sampled_from([True, True, True, False]),
     )
     def start(self, root_min: int, batch_max: int, relay_fee: int, bound: bool) -> None:
-        self.books = Books()
+        self.books = Books(extra=(PrizeApplication(),))
         self.contract = PaperContract()
         self.withdrawn: Counter[bytes] = Counter()
         self.keys = {each.address: each for each in [operator_key(index) for index in range(6)]}
@@ -104,10 +105,24 @@ class SettlementMachine(RuleBasedStateMachine):
                 self.withdrawn[key(name).address] += amount
                 STEPS["payouts"] += 1
             else:
-                assert receipt.code == ("not_covered" if amount else "below_minimum")
+                now = self.books.counters
+                code = "not_covered" if now.binding else "not_bound"
+                if now.paused:
+                    code = "settlement_paused"
+                assert receipt.code == (code if amount else "below_minimum")
                 STEPS[receipt.code] += 1
 
-    @rule(name=people, amount=st.integers(1, 9_000))
+    @rule(names=st.lists(people, min_size=1, max_size=2), amount=st.integers(1, 2_000))
+    def award(self, names: list[str], amount: int) -> None:
+        """An application owes somebody money, whatever is there."""
+        for name in names:
+            self.books.collect(key(name), Award, key(name).address, uint256(amount), fee=10)
+        for name, receipt in zip(names, self.books.run().receipts, strict=True):
+            assert receipt.status == "ok"
+            self.withdrawn[key(name).address] += amount
+            STEPS["awards"] += 1
+
+    @rule(name=people, amount=st.integers(1, 40_000))
     def deposit(self, name: str, amount: int) -> None:
         if self.books.counters.binding:
             self.contract.deposit(key(name).address, amount)
@@ -216,4 +231,5 @@ def test_random_lives_conserve_money_and_pay_everything_once_and_get_everywhere(
     STEPS.clear()
     limits = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
     run_state_machine_as_test(SettlementMachine, settings=limits)
-    assert all(STEPS[step] > 10 for step in ("payouts", "not_covered", "batch", "root", "rotate", "pause")), STEPS
+    steps = ("payouts", "awards", "not_covered", "settlement_paused", "batch", "root", "rotate", "pause")
+    assert all(STEPS[step] > 10 for step in steps), STEPS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from core_network import key, make_validators
+from prize_application import Award, PrizeApplication
 from settlement_ledger import CONTRACT, Books, observation, operator_key, reward_key
 
 from potchain.application.settlement import records
@@ -190,8 +191,16 @@ def test_the_pool_refuses_what_execution_would_refuse() -> None:
     check(books.make(key("alice"), Withdraw, uint256(5), fee=10), books.state, epoch, 0)
 
 
-def test_withdrawing_without_a_contract_stays_on_the_books() -> None:
+def test_withdrawing_without_a_contract_is_refused() -> None:
+    """It would stand before everybody's deposits when one is bound."""
     books = Books()
+    assert books.withdraw("alice", 400).code == "not_bound"
+    assert books.counters.next_payout == 0
+
+
+def test_a_withdrawal_is_owed_and_paid_by_the_next_action() -> None:
+    books = Books()
+    books.bind()
     receipt = books.withdraw("alice", 400)
     assert receipt.status == "ok"
     assert books.balance("alice") == 1_000_000 - 410
@@ -200,7 +209,15 @@ def test_withdrawing_without_a_contract_stays_on_the_books() -> None:
     assert (first.kind, first.account, uint(first.amount)) == (WITHDRAWAL, key("alice").address, 400)
     assert first.reference == receipt.transaction_id
     assert records.owed(books.state) == 400
-    assert books.counters.pending == 1
+    assert records.payout_action(books.state, 0) == 0
+    contract = records.bound_contract(books.state)
+    assert contract is not None
+    assert contract.address == CONTRACT
+
+
+def test_what_is_owed_before_a_contract_is_bound_waits_for_deposits() -> None:
+    books = Books(extra=(PrizeApplication(),))
+    books.send(key("alice"), Award, key("carol").address, uint256(400), fee=10)
     books.bind(funds=0)
     assert books.counters.pending == 1
     assert books.events(books.deposit("bob", 399))
@@ -208,13 +225,11 @@ def test_withdrawing_without_a_contract_stays_on_the_books() -> None:
     block = books.deposit("bob", 1)
     assert [event.kind for event in books.events(block) if isinstance(event, ActionFormed)] == ["batch"]
     assert records.payout_action(books.state, 0) == 0
-    contract = records.bound_contract(books.state)
-    assert contract is not None
-    assert contract.address == CONTRACT
 
 
 def test_too_little_and_too_much_is_not_paid_out() -> None:
     books = Books()
+    books.bind()
     books.set_term("minimum_withdrawal", 100)
     assert books.withdraw("alice", 99).code == "below_minimum"
     assert books.withdraw("alice", 1_000_000).code == "insufficient_funds"

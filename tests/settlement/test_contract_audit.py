@@ -8,106 +8,25 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from api_browser import on_loop, serving
-from api_node import PaperNode
-from click.testing import CliRunner, Result
+from api_browser import on_loop
 from core_network import key
-from settlement_chain import Chain, Json
+from settlement_chain import Chain
 from settlement_ledger import CHAIN_ID, RELAYER
 from settlement_ledger import Books as Ledger
+from settlement_operator import Both
 
-from potchain import BatchSeen, DepositSeen, RootSeen, SettlementError
+from potchain import BatchSeen, SettlementError, checksum_address
 from potchain.application.settlement import records
-from potchain.application.settlement.bodies import ObserveL2
-from potchain.application.settlement.roots import root_claim
-from potchain.codec import Canonical, encode
+from potchain.blocks import StateChange
+from potchain.codec import encode
 from potchain.crypto import SigningKey
-from potchain.primitives import uint, uint256
-from potchain.settlement import Action, Contract, Entry, multisig_digest
-from potchain.settlement.events import EVENT_TYPES
-from potchain_multisig.calls import Interface, load_artifact
-from potchain_multisig.operator.audit_reading import NodeBooks, read_chain
+from potchain.primitives import uint256
+from potchain.settlement import Action, Entry
+from potchain_multisig.operator import audit_reading
+from potchain_multisig.operator.audit_reading import NodeBooks
 from potchain_multisig.operator.auditing import Audit, BookPayout, Books, ChainSide, compare
-from potchain_multisig.operator.calling import DeployedContract
-from potchain_multisig.operator.commands import contract as contract_group
-from potchain_multisig.operator.network import connect
 
 FUNDS = 10_000
-
-
-class Both:
-    """A ledger and its contract, with a settler's work done by hand."""
-
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
-        self.ledger = Ledger()
-        owners = sorted(self.ledger.operators, key=lambda owner: owner.address)
-        self.contract: Contract = chain.deploy_settlement(owners, 3)
-        self.ledger.bind(self.contract.address, owners)
-        self.interface = Interface(load_artifact("PotSettlement").abi)
-        self.deposit("alice", FUNDS)
-
-    def seen(self, event: Canonical, receipt: Json) -> None:
-        """Operators vote for what they saw."""
-        kind = next(name for name, each in EVENT_TYPES.items() if type(event) is each)
-        place = (int(receipt["blockNumber"], 16), *(bytes.fromhex(receipt[name][2:]) for name in HASHES), 0)
-        for voter in self.ledger.operators[:3]:
-            self.ledger.collect(voter, ObserveL2, self.ledger.next_event, kind, encode(event), *place)
-        self.ledger.run()
-        self.ledger.next_event += 1
-
-    def deposit(self, name: str, amount: int) -> None:
-        receipt = self.chain.deposit(self.contract, key(name).address, amount)
-        self.seen(DepositSeen(key(name).address, uint256(amount)), receipt)
-
-    def relay(self, nonce: int, *, tell: bool = True) -> Json:
-        """Sign an open action of the ledger, send it, and say what came of it."""
-        record = records.action(self.ledger.state, nonce)
-        assert record is not None
-        receipt = self.send(record.action)
-        self.ledger.sign(nonce)
-        if tell:
-            event: Canonical = BatchSeen(nonce, record.total, RELAYER)
-            if record.action.kind == "root":
-                event = RootSeen(nonce, record.action.root, record.total, RELAYER)
-            self.seen(event, receipt)
-        return receipt
-
-    def send(self, action: Action) -> Json:
-        """An action, signed by three owners whatever it says."""
-        digest = multisig_digest(self.contract, action)
-        owners = sorted(self.ledger.operators, key=lambda owner: owner.address)[:3]
-        signatures = b"".join(owner.sign_digest(digest) for owner in owners)
-        accounts = [entry.account for entry in action.entries]
-        amounts = [uint(entry.amount) for entry in action.entries]
-        if action.kind == "root":
-            data = self.interface.encode("commitRoot", action.nonce, action.root, action.total, signatures)
-        else:
-            data = self.interface.encode("executeBatch", action.nonce, accounts, amounts, signatures)
-        return self.chain.transact(self.contract.address, data)
-
-    def claim(self, name: str) -> Json:
-        """By the branch that the ledger serves."""
-        claim = root_claim(self.ledger.state, key(name).address)
-        assert claim is not None
-        data = self.interface.encode("claim", claim.account, claim.cumulative, list(claim.branch))
-        return self.chain.transact(self.contract.address, data)
-
-    async def audit(self, *words: str) -> Result:
-        """`potchain contract audit` on both."""
-        async with serving(PaperNode(self.ledger.chain)) as browser:
-            asked = ["audit", "--node", browser.url, "--network", self.chain.url, *words]
-            return await asyncio.to_thread(CliRunner().invoke, contract_group, asked, standalone_mode=False)
-
-    async def sides(self) -> tuple[Books, ChainSide]:
-        """What the command compares."""
-        async with serving(PaperNode(self.ledger.chain)) as browser:
-            books = await asyncio.to_thread(NodeBooks(browser.url).read)
-        deployed = DeployedContract(connect(self.chain.url, None), self.contract.address, "multisig")
-        return books, read_chain(deployed, self.contract.from_block)
-
-
-HASHES = ("blockHash", "transactionHash")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +66,10 @@ async def test_both_sides_agree_while_work_is_under_way(both: Both) -> None:
     assert (document["equal"], document["differences"]) == (True, [])
     assert (document["payouts"], document["owed"], document["deposited"]) == (7, "56", str(FUNDS))
     assert (document["paid"], document["claimed"], document["pending_payouts"]) == ("45", "9", 1)
-    assert "nothing else was credited" in (await both.audit()).output
+    assert (document["binding"], document["earlier_payouts"], document["earlier_paid"]) == (1, 0, "0")
+    said = (await both.audit()).output
+    assert "every payout that was paid was paid once, and nothing else was credited" in said
+    assert "not audited" not in said
     unpaid = await both.audit("--settled")
     assert (unpaid.return_value, "1 payouts are not paid" in unpaid.output) == (1, True)
     both.relay(both.ledger.counters.next_action - 1)
@@ -160,6 +82,61 @@ async def test_what_the_contract_has_done_and_the_ledger_has_not_seen_is_no_diff
     both.relay(0, tell=False)
     document = json.loads((await both.audit("--json")).output)
     assert (document["equal"], document["unseen_actions"], document["paid"]) == (True, 1, "5")
+
+
+@on_loop
+async def test_a_ledger_that_never_stands_still_is_audited(both: Both) -> None:
+    busy(both)
+    audit = asyncio.ensure_future(both.audit("--json"))
+    blocks = 0
+    while not audit.done():
+        both.ledger.withdraw("alice", 1)
+        both.deposit("alice", 1)
+        blocks += 1
+        await asyncio.sleep(0)
+    done = await audit
+    assert done.return_value == 0, (done.output, done.exception)
+    document = json.loads(done.output)
+    assert (document["equal"], document["differences"]) == (True, [])
+    assert both.ledger.chain.tip.height > document["height"]
+    assert document["payouts"] <= 7 + blocks
+
+
+@on_loop
+async def test_payouts_that_a_node_counts_and_does_not_list_are_named(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_reading, "READ_AGAIN_S", 0)
+    both.ledger.withdraw("alice", 5)
+    counters = both.ledger.counters
+    more = msgspec.structs.replace(counters, next_payout=counters.next_payout + 1)
+    both.ledger.chain.state.apply([StateChange(records.COUNTERS_KEY, encode(more))])
+    fault = (await both.audit()).exception
+    assert isinstance(fault, SettlementError)
+    assert (fault.code, "states 2 payouts and lists 1" in fault.detail) == ("rubbish", True)
+
+
+@pytest.mark.parametrize("paid", [False, True])
+@on_loop
+async def test_only_the_bound_contract_is_audited_and_the_report_says_so(both: Both, paid: bool) -> None:
+    if paid:
+        both.ledger.withdraw("alice", 5)
+        both.relay(0)
+    both.rebind()
+    both.deposit("bob", 70)
+    both.ledger.withdraw("bob", 6)
+    both.relay(0)
+    done = await both.audit("--json")
+    assert done.return_value == 0, (done.output, done.exception)
+    document = json.loads(done.output)
+    assert (document["binding"], document["contract"]) == (2, checksum_address(both.contract.address))
+    assert (document["payouts"], document["paid"]) == (1, "6")
+    assert (document["earlier_payouts"], document["earlier_paid"]) == ((1, "5") if paid else (0, "0"))
+    said = (await both.audit()).output
+    assert f"number 2, {checksum_address(both.contract.address)} on " in said
+    earlier = "1 payouts paid, 5 base units" if paid else "0 payouts paid, 0 base units"
+    assert f"1 bound before it, with {earlier}" in said
+    assert "every payout that this contract paid was paid once" in said
 
 
 @on_loop
@@ -211,7 +188,7 @@ async def test_every_lie_of_either_side_is_found(both: Both) -> None:
     batch = next(each for each in chain.actions if each.kind == "batch" and len(each.credits) > 1)
     root = next(each for each in chain.actions if each.kind == "root")
     paid, owed = books.payouts[0], books.payouts[-1]
-    executed = next(each for each in books.actions if each.status == "executed")
+    executed = next(each for each in books.actions if each.executed)
 
     def with_action(old: object, *new: object) -> ChainSide:
         return changed(chain, actions=tuple(each for one in chain.actions for each in (new if one is old else (one,))))
@@ -244,6 +221,7 @@ async def test_every_lie_of_either_side_is_found(both: Both) -> None:
         "claimed twice": (books, changed(chain, claims=chain.claims * 2)),
         "events that never were": (changed(books, next_event=chain.next_event + 1), chain),
         "a deposit credited twice": (changed(books, credited=2 * books.credited), chain),
+        "a deposit forgotten after a rebind": (changed(books, binding=2, credited=0), chain),
         "a payout is gone": (with_payout(paid), chain),
         "a payout comes twice": (with_payout(paid, paid, paid), chain),
         "a payout is larger": (with_payout(paid, changed(paid, amount=paid.amount + 1)), chain),

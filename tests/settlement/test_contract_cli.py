@@ -226,9 +226,13 @@ def test_withdraw_draws_everything_or_a_part(desk: Desk) -> None:
     payee = credited(desk, key_of("payee"), 1_000)
     part = desk.on("withdraw", "--amount", "300", "--key", payee)
     assert (part["amount"], part["rewards_left"]) == ("300", "700")
+    assert "InsufficientRewards" in desk.on("withdraw", "--amount", "5000", "--key", payee, code=4)
     rest = desk.on("withdraw", "--key", payee)
     assert int(rest["amount"]) + int(rest["rewards_left"]) == 700
-    assert "InsufficientRewards" in desk.on("withdraw", "--amount", "5000", "--key", payee, code=4)
+    error = desk.on("withdraw", "--key", payee, code=4)
+    assert error.startswith("potchain: would_revert: withdraw: contract 0x")
+    assert f"has nothing credited to {checksum_address(key_of('payee').address)}; what Merkle roots promised" in error
+    assert "`potchain contract claim --proof claim.json`" in error
 
 
 def test_deposits_have_consecutive_event_nonces(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """`potchain contract` and what an operator, an endpoint or a chain can get wrong: it is named, and nothing is sent."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -157,6 +158,30 @@ def test_a_deployment_of_another_chain_is_refused(desk: Desk) -> None:
     text = Path("deployment.json").read_text(encoding="utf-8")
     Path("deployment.json").write_text(text.replace('"chain_id": 31337', '"chain_id": 97'), encoding="utf-8")
     assert desk.on("info", code=2).startswith("potchain: wrong_chain: deployment.json is of chain id 97")
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("block_number", -1), ("block_number", 2**53), ("chain_id", 0), ("chain_id", 10**26), ("gas_used", -5),
+        ("block_hash", "0x12"), ("transaction_hash", "rubbish"), ("address", "0x12"), ("address", PAYEE.swapcase()),
+        ("deployer", ""), ("arguments.threshold", 256), ("arguments.token", "0x" + "zz" * 20),
+        ("arguments.owners[1]", "0x"),
+    ],
+)  # fmt: skip
+def test_a_deployment_file_out_of_range_is_named_with_its_member(desk: Desk, member: str, value: object) -> None:
+    made = desk.deploy()
+    if member == "arguments.owners[1]":
+        made["arguments"]["owners"][1] = value
+    elif member.startswith("arguments."):
+        made["arguments"][member.partition(".")[2]] = value
+    else:
+        made[member] = value
+    Path("deployment.json").write_text(json.dumps(made))
+    error = desk.on("info", code=2)
+    assert error.startswith("potchain: deployment.json is no deployment file: ")
+    assert f"at `$.{member}`" in error
+    assert error.count("\n") == 1
 
 
 def test_info_says_in_what_the_contract_differs(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from potchain_multisig.operator.session import NetworkChoice, network_options
 
 
 @click.command()
-@click.option("--node", default="http://127.0.0.1:8080", show_default=True, envvar="POTCHAIN_NODE",
+@click.option("--node", "--url", "node", default="http://127.0.0.1:8080", show_default=True, envvar="POTCHAIN_NODE",
               help="URL of a node's API.")
 @click.option("--settled", is_flag=True, help="Count payouts that are not paid yet as a difference.")
 @network_options
@@ -21,7 +21,8 @@ from potchain_multisig.operator.session import NetworkChoice, network_options
 def audit(node: str, settled: bool, at: NetworkChoice, as_json: bool) -> int:
     """Compare every payout of the ledger with the credits on the chain; code 1 when anything differs.
 
-    The node says which contract is bound. Read your own node and your own endpoint: what they say is believed.
+    The node says which contract is bound; those bound before, and what they paid, are not audited. Read your own node
+    and your own endpoint: what they say is believed.
 
     \b
     Example:
@@ -39,6 +40,8 @@ def audit(node: str, settled: bool, at: NetworkChoice, as_json: bool) -> int:
         )
     contract = DeployedContract(network, bound.address, "multisig" if bound.scheme == "multisig" else "safe-book")
     ledger = books.read()
+    if ledger.binding != bound.binding:
+        raise SettlementError("wrong_contract", f"{node} has bound another contract meanwhile; audit again")
     found = compare(ledger, read_chain(contract, bound.from_block))
     failed = bool(found.differences) or (settled and found.pending_payouts > 0)
     document = {"contract": checksum_address(bound.address), "chain_id": bound.chain_id, "equal": not failed}
@@ -47,7 +50,7 @@ def audit(node: str, settled: bool, at: NetworkChoice, as_json: bool) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
-AMOUNTS = ("owed", "paid", "claimed", "deposited")
+AMOUNTS = ("earlier_paid", "owed", "paid", "claimed", "deposited")
 
 
 def _lines(found: Audit, address: bytes, network: str, settled: bool) -> list[str]:
@@ -60,6 +63,12 @@ def _lines(found: Audit, address: bytes, network: str, settled: bool) -> list[st
         ("claimed from roots", f"{found.claimed:,} base units"),
         ("deposited", f"{found.deposited:,} base units"),
     ]
+    if found.binding > 1:
+        shown[0:1] = [
+            ("contract audited", f"number {found.binding}, {shown[0][1]}"),
+            ("not audited", f"{found.binding - 1} bound before it, with {found.earlier_payouts:,} payouts paid, "
+             f"{found.earlier_paid:,} base units"),
+        ]  # fmt: skip
     if found.unseen_actions:
         shown.append(("not seen by the ledger", f"{found.unseen_actions} executed actions"))
     lines = aligned(shown)
@@ -69,7 +78,8 @@ def _lines(found: Audit, address: bytes, network: str, settled: bool) -> list[st
     if settled and found.pending_payouts:
         lines.append(f"DIFFERS: {found.pending_payouts:,} payouts are not paid")
     if not found.differences:
-        lines.append("every payout that was paid was paid once, and nothing else was credited")
+        scope = "every payout that was paid" if found.binding == 1 else "every payout that this contract paid"
+        lines.append(f"{scope} was paid once, and nothing else was credited")
     return lines
 
 

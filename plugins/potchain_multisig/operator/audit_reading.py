@@ -1,11 +1,17 @@
 """Reads both sides of an audit: a node's books over its HTTP API, and the contract's logs over JSON-RPC.
 
 Whatever is asked comes in pages of a fixed size, and every loop has a bound. The books are read first; see `auditing`.
+
+A ledger goes on while it is read. So the books are those of one height, that of the first answer: what the pages tell
+of later blocks is left out, for every payout and action says in which block it was formed and in which it was executed.
+The first answer also says how many payouts and actions there are, and how much is paid. Pages that tell of less have
+not got that block yet, and are read again, a few times.
 """
 
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -28,15 +34,23 @@ PAGE: Final = 100
 """Payouts or actions of one answer."""
 PAGES_MAX: Final = 100_000
 """Ten million payouts."""
+READINGS_MAX: Final = 5
+READ_AGAIN_S: Final = 0.5
+"""Between two readings: rows come a moment after their block."""
 BLOCKS_PER_CALL: Final = 1_000
 """Public endpoints refuse logs of more blocks at once."""
 
 
 class _Payout(msgspec.Struct, frozen=True):
     id: int
-    status: str
     account: str
     amount: str
+    height: int
+    executed_height: int | None = None
+
+    def paid(self, height: int) -> bool:
+        """Whether it is paid by that block."""
+        return self.executed_height is not None and self.executed_height <= height
 
 
 class _Payouts(msgspec.Struct, frozen=True):
@@ -48,11 +62,23 @@ class _Action(msgspec.Struct, frozen=True):
     binding: int
     nonce: int
     kind: str
-    status: str
     total: str
+    formed_height: int
+    executed_height: int | None = None
     first_payout: int | None = None
     last_payout: int | None = None
     transaction_hash: str | None = None
+
+    def executed(self, height: int) -> bool:
+        """Whether it is executed by that block."""
+        return self.executed_height is not None and self.executed_height <= height
+
+    @property
+    def payouts(self) -> int:
+        """That it pays."""
+        if self.first_payout is None or self.last_payout is None:
+            return 0
+        return self.last_payout - self.first_payout + 1
 
 
 class _Actions(msgspec.Struct, frozen=True):
@@ -68,16 +94,35 @@ class _Contract(msgspec.Struct, frozen=True):
     from_block: int
 
 
+class _Sum(msgspec.Struct, frozen=True):
+    count: int
+    total: str
+
+
+class _Sums(msgspec.Struct, frozen=True):
+    pending: _Sum
+    batched: _Sum
+    paid: _Sum
+
+    @property
+    def count(self) -> int:
+        return self.pending.count + self.batched.count + self.paid.count
+
+
 class _Settlement(msgspec.Struct, frozen=True):
     height: int
+    next_action: int
     next_event: int
     credited: str
+    payouts: _Sums
     contract: _Contract | None = None
 
 
 class Bound(msgspec.Struct, frozen=True):
     """The contract that a ledger is bound to."""
 
+    binding: int
+    """1 for the first one that was ever bound."""
     scheme: str
     chain_id: int
     address: bytes
@@ -96,20 +141,41 @@ class NodeBooks:
     def bound(self) -> Bound:
         """Raises SettlementError: `not_configured` when no contract is bound, `unreachable`, `rubbish`."""
         contract = self._settlement()[1]
-        return Bound(contract.scheme, contract.chain_id, parse_address(contract.address), contract.from_block)
+        return Bound(
+            contract.binding, contract.scheme, contract.chain_id, parse_address(contract.address), contract.from_block
+        )
 
     def read(self) -> Books:
         """Everything that concerns the bound contract, as of one height.
 
-        Read again, from the start, while the ledger goes on meanwhile. Raises SettlementError as `bound`.
+        Raises SettlementError as `bound`, and `rubbish` when payouts or actions that the node counts are never told of.
         """
-        for _ in range(PAGES_MAX):
+        lacking = ""
+        for reading in range(READINGS_MAX):
+            if reading:
+                time.sleep(READ_AGAIN_S)
             status, contract = self._settlement()
-            actions = [action for page in self._pages(_Actions, "/v1/settlement/actions") for action in page.actions]
-            payouts = [payout for page in self._pages(_Payouts, "/v1/payouts") for payout in page.payouts]
-            if self._settlement() == (status, contract):
+            height = status.height
+            actions = [
+                action
+                for page in self._pages(_Actions, "/v1/settlement/actions")
+                for action in page.actions
+                if action.formed_height <= height
+            ]
+            payouts = [
+                payout
+                for page in self._pages(_Payouts, "/v1/payouts")
+                for payout in page.payouts
+                if payout.height <= height
+            ]
+            lacking = _lacking(status, contract, actions, payouts)
+            if not lacking:
                 return _books(status, contract, actions, payouts)
-        raise SettlementError("unreachable", f"{self._url} changes faster than it can be read")
+        raise SettlementError(
+            "rubbish",
+            f"{self._url} contradicts itself in {READINGS_MAX} readings: of block {height}, {lacking}; a node that has "
+            f"just started may lack the past: ask another, or later",
+        )
 
     def _settlement(self) -> tuple[_Settlement, _Contract]:
         status = self._get(_Settlement, "/v1/settlement")
@@ -140,26 +206,45 @@ class NodeBooks:
             raise SettlementError("rubbish", f"{self._url}{path} is no API of this version: {fault}") from None
 
 
+def _lacking(status: _Settlement, contract: _Contract, actions: list[_Action], payouts: list[_Payout]) -> str:
+    """Where the pages do not fit the state of the same block; empty: nowhere."""
+    height, sums = status.height, status.payouts
+    done = [action for action in actions if action.executed(height)]
+    paid = [payout for payout in payouts if payout.paid(height)]
+    for what, stated, told in (
+        ("payouts", sums.count, len(payouts)),
+        ("actions of the bound contract", status.next_action, sum(one.binding == contract.binding for one in actions)),
+        ("paid payouts", sums.paid.count, len(paid)),
+        ("payouts of executed actions", sums.paid.count, sum(action.payouts for action in done)),
+        ("base units paid", int(sums.paid.total), sum(int(payout.amount) for payout in paid)),
+    ):
+        if stated != told:
+            return f"it states {stated:,} {what} and lists {told:,}"
+    return ""
+
+
 def _books(
     status: _Settlement, contract: _Contract, actions: list[_Action], payouts: list[_Payout]
 ) -> Books:
+    height = status.height
     before = [
         each.last_payout + 1
         for each in actions
-        if each.binding < contract.binding and each.status == "executed" and each.last_payout is not None
+        if each.binding < contract.binding and each.executed(height) and each.last_payout is not None
     ]
     return Books(
-        height=status.height,
+        height=height,
+        binding=contract.binding,
         payouts=tuple(
             sorted(
-                (BookPayout(each.id, parse_address(each.account), int(each.amount), each.status == "paid")
+                (BookPayout(each.id, parse_address(each.account), int(each.amount), each.paid(height))
                  for each in payouts),
                 key=lambda each: each.id,
             )
         ),
         actions=tuple(
             sorted(
-                (_book_action(each) for each in actions if each.binding == contract.binding),
+                (_book_action(each, height) for each in actions if each.binding == contract.binding),
                 key=lambda each: each.nonce,
             )
         ),
@@ -169,15 +254,16 @@ def _books(
     )  # fmt: skip
 
 
-def _book_action(action: _Action) -> BookAction:
+def _book_action(action: _Action, height: int) -> BookAction:
+    sent = action.transaction_hash if action.executed(height) else None
     return BookAction(
         nonce=action.nonce,
         kind=action.kind,
-        status=action.status,
+        executed=action.executed(height),
         first_payout=action.first_payout,
         last_payout=action.last_payout,
         total=int(action.total),
-        transaction_hash=None if action.transaction_hash is None else raw(action.transaction_hash),
+        transaction_hash=None if sent is None else raw(sent),
     )
 
 

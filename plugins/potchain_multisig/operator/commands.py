@@ -23,7 +23,7 @@ from potchain.commands import (
     password_from,
     password_option,
 )
-from potchain_multisig.operator import audit_command, use_commands
+from potchain_multisig.operator import audit_command, payee_commands, use_commands
 from potchain_multisig.operator.accounts import owner_set, read_addresses
 from potchain_multisig.operator.deploying import (
     KINDS,
@@ -260,4 +260,5 @@ def _arguments(owners: tuple[str, ...], threshold: int | None, token: bytes | No
 
 
 use_commands.add_to(contract)
+payee_commands.add_to(contract)
 audit_command.add_to(contract)

@@ -7,9 +7,10 @@ A deployment file is made for people and machines: `potchain contract info` comp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from potchain import ConfigError, SettlementError, checksum_address, parse_address
 from potchain_multisig.answers import raw
@@ -22,6 +23,10 @@ KINDS: Final[tuple[Kind, ...]] = ("multisig", "safe-book")
 ARTIFACT_OF: Final[dict[Kind, str]] = {"multisig": "PotSettlement", "safe-book": "PotBook"}
 ZERO: Final = "0x" + "00" * 20
 DEPLOYMENT_BYTES_MAX: Final = 1 << 20
+NUMBER_MAX: Final = 2**53 - 1
+"""Any JSON reader keeps it exactly."""
+Natural = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Hash = Annotated[str, Meta(pattern="^0x[0-9a-fA-F]{64}$")]
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,7 +34,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     owners: tuple[str, ...] = ()
     """multisig: sorted."""
-    threshold: int = 0
+    threshold: Annotated[int, Meta(ge=0, le=255)] = 0
     """multisig."""
     safe: str = ""
     """safe-book: the Safe that owns the book."""
@@ -54,13 +59,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Name of the artifact."""
     network: str
     """As it was asked for; of a URL, scheme and host only."""
-    chain_id: int
+    chain_id: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
     address: str
-    block_number: int
-    block_hash: str
-    transaction_hash: str
+    block_number: Natural
+    block_hash: Hash
+    transaction_hash: Hash
     deployer: str
-    gas_used: int
+    gas_used: Natural
     arguments: Arguments
     artifact_hash: str
     """sha256 of the artifact's file."""
@@ -159,13 +164,23 @@ def write_deployment(path: Path, deployment: Deployment) -> None:
 
 
 def read_deployment(path: Path) -> Deployment:
-    """Raises ConfigError when the file is missing or none."""
+    """Raises ConfigError, with file and member, when the file is missing or none."""
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(DEPLOYMENT_BYTES_MAX), type=Deployment)
+            deployment = msgspec.json.decode(file.read(DEPLOYMENT_BYTES_MAX), type=Deployment)
     except FileNotFoundError:
         raise ConfigError(
             f"there is no deployment file {path}; name one with --deployment, or an address with --contract"
         ) from None
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{path} is no deployment file: {fault}") from None
+    stated = deployment.arguments
+    safes = [("arguments.safe", stated.safe)] if deployment.kind == "safe-book" else []
+    owners = [(f"arguments.owners[{place}]", owner) for place, owner in enumerate(stated.owners)]
+    for member, address in (("address", deployment.address), ("deployer", deployment.deployer),
+                            ("arguments.token", stated.token), *safes, *owners):  # fmt: skip
+        try:
+            parse_address(address)
+        except ValueError as fault:
+            raise ConfigError(f"{path} is no deployment file: {fault} - at `$.{member}`") from None
+    return deployment

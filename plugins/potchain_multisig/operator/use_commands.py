@@ -1,4 +1,4 @@
-"""`potchain contract info|propose|confirm|execute|deposit|withdraw|gas`: commands on a contract that is there."""
+"""`potchain contract info|propose|confirm|execute|deposit|pause|gas`: commands on a contract that is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from potchain import SettlementError, checksum_address
+from potchain import checksum_address
 from potchain.commands import (
     ADDRESS,
     EXIT_FAILED,
@@ -17,10 +17,8 @@ from potchain.commands import (
     json_option,
     table,
 )
-from potchain_multisig.operator.artifact import Event
-from potchain_multisig.operator.calling import DeployedContract, Info, Payment
-from potchain_multisig.operator.network import Network
-from potchain_multisig.operator.sending import Plan, Receipt, Sender
+from potchain_multisig.operator.calling import Info
+from potchain_multisig.operator.contract_call import Call
 from potchain_multisig.operator.session import (
     COINS,
     INDEX,
@@ -29,8 +27,6 @@ from potchain_multisig.operator.session import (
     SendingChoice,
     contract_options,
     network_options,
-    planned_document,
-    planned_lines,
     sending_options,
 )
 
@@ -106,7 +102,7 @@ def propose(to: bytes, amount: int, chosen: ContractChoice, at: NetworkChoice, s
     Example:
       potchain contract propose --to 0x00000000000000000000000000000000000000A1 --amount 5gwei --key wallet-01.json
     """
-    call = _Call(chosen, at, sending)
+    call = Call(chosen, at, sending)
     plan = call.plan("propose", "proposeTransaction(address,uint256)", to, amount)
     done = call.carry_out(plan, as_json)
     if done is None:
@@ -128,7 +124,7 @@ def confirm(index: int, chosen: ContractChoice, at: NetworkChoice, sending: Send
     Example:
       potchain contract confirm --index 0xA1000000000000000000000005 --key owners/wallet-02.json
     """
-    call = _Call(chosen, at, sending)
+    call = Call(chosen, at, sending)
     done = call.carry_out(call.plan("confirm", "confirmTransaction(uint256)", index), as_json)
     if done is not None:
         call.tell_payment(done, call.contract.payment(index), as_json)
@@ -147,7 +143,7 @@ def execute(index: int, chosen: ContractChoice, at: NetworkChoice, sending: Send
     Example:
       potchain contract execute --index 0xA1000000000000000000000005 --key funder.json
     """
-    call = _Call(chosen, at, sending)
+    call = Call(chosen, at, sending)
     done = call.carry_out(call.plan("execute", "executeTransaction(uint256)", index), as_json)
     if done is not None:
         call.tell_payment(done, call.contract.payment(index), as_json)
@@ -168,7 +164,7 @@ def deposit(amount: int, account: bytes | None, chosen: ContractChoice, at: Netw
     Example:
       potchain contract deposit --amount 1ether --key funder.json
     """
-    call = _Call(chosen, at, sending)
+    call = Call(chosen, at, sending)
     receiver = call.sender.address if account is None else account
     token: bytes = call.contract.read("token()")
     if token == bytes(20):
@@ -202,39 +198,12 @@ def pause(chosen: ContractChoice, at: NetworkChoice, sending: SendingChoice, as_
     Example:
       potchain contract pause --key owners/wallet-00.json
     """
-    call = _Call(chosen, at, sending)
+    call = Call(chosen, at, sending)
     done = call.carry_out(call.plan("pause", "pauseByOwner()"), as_json)
     if done is None:
         return
     until: int = done.value("OwnerPaused", "until")
     emit(done.document() | {"until": until}, as_json, aligned([("paused until", f"Unix {until}"), *done.pairs()]))
-
-
-@click.command()
-@click.option("--amount", type=COINS, help="Base units, or such as 0.5ether [default: everything].")
-@contract_options
-@network_options
-@sending_options(key_help="Web3 V3 keystore of the account that was credited.")
-@json_option
-def withdraw(amount: int | None, chosen: ContractChoice, at: NetworkChoice, sending: SendingChoice,
-             as_json: bool) -> None:
-    """Draw what the contract has credited to an account. Works while the contract is paused.
-
-    \b
-    Example:
-      potchain contract withdraw --key provider.json
-    """
-    call = _Call(chosen, at, sending)
-    signature, values = ("withdraw()", ()) if amount is None else ("withdraw(uint256)", (amount,))
-    plan = call.plan("withdraw", signature, *values)
-    done = call.carry_out(plan, as_json)
-    if done is None:
-        return
-    drawn: int = done.value("Withdrawn", "amount")
-    left = call.contract.rewards(call.sender.address)
-    document = done.document() | {"amount": str(drawn), "rewards_left": str(left)}
-    shown: list[tuple[str, object]] = [("withdrawn", f"{drawn:,} base units"), ("left", f"{left:,}")]
-    emit(document, as_json, aligned([*shown, *done.pairs()]))
 
 
 @click.command()
@@ -260,75 +229,8 @@ def gas(as_json: bool) -> None:
 
 def add_to(group: click.Group) -> None:
     """Hang the commands of this room under a group."""
-    for command in (info, propose, confirm, execute, deposit, pause, withdraw, gas):
+    for command in (info, propose, confirm, execute, deposit, pause, gas):
         group.add_command(command)
-
-
-class _Done:
-    """A mined call, with what the contract told in it."""
-
-    def __init__(self, network: Network, receipt: Receipt, events: tuple[Event, ...]) -> None:
-        self._network = network
-        self._receipt = receipt
-        self._events = events
-
-    def value(self, event: str, name: str) -> Any:  # noqa: ANN401 - any ABI value
-        for each in self._events:
-            if each.name == event:
-                return each.values[name]
-        raise SettlementError("rubbish", f"transaction {self._receipt.transaction_hash} tells of no {event}")
-
-    def document(self) -> dict[str, object]:
-        return {
-            "network": self._network.name,
-            "chain_id": self._network.chain_id,
-            "transaction": self._receipt.transaction_hash,
-            "block_number": self._receipt.block_number,
-            "gas_used": self._receipt.gas_used,
-        }
-
-    def pairs(self) -> list[tuple[str, object]]:
-        receipt = self._receipt
-        return [("transaction", f"{receipt.transaction_hash}, block {receipt.block_number}"),
-                ("gas used", f"{receipt.gas_used:,}")]  # fmt: skip
-
-
-class _Call:
-    """One call of the contract: opened, planned, and carried out unless it is a dry run."""
-
-    def __init__(self, chosen: ContractChoice, at: NetworkChoice, sending: SendingChoice) -> None:
-        self._sending = sending
-        self.network = at.open()
-        self.contract: DeployedContract = chosen.open(self.network)[0]
-        self.sender: Sender = sending.sender(self.network)
-
-    def plan(self, what: str, signature: str, *values: object, value_wei: int = 0) -> Plan:
-        if signature not in self.contract.artifact.functions:
-            raise SettlementError("refused", f"{self.contract.artifact.name} has no {signature.partition('(')[0]}")
-        return self.contract.plan(self.sender, what, signature, *values, value_wei=value_wei)
-
-    def carry_out(self, plan: Plan, as_json: bool) -> _Done | None:
-        if self._sending.dry(self.network):
-            document = planned_document(self.network, self.sender, [plan])
-            emit(document, as_json, planned_lines(self.network, self.sender, [plan]))
-            return None
-        (receipt,) = self._sending.carry_out(self.sender, [plan], self.contract.artifact)
-        return _Done(self.network, receipt, self.contract.events(receipt))
-
-    def tell_payment(self, done: _Done, payment: Payment, as_json: bool) -> None:
-        threshold: int = self.contract.read("threshold()")
-        document = done.document() | {
-            "index": hex(payment.index),
-            "to": payment.destination,
-            "amount": str(payment.value),
-            "confirmations": payment.confirmations,
-            "threshold": threshold,
-            "executed": payment.executed,
-        }
-        state = "credited" if payment.executed else f"{payment.confirmations} of {threshold} confirmations"
-        shown = [("index", hex(payment.index)), ("payment", f"{payment.value:,} base units to {payment.destination}"),
-                 ("state", state)]  # fmt: skip
-        emit(document, as_json, aligned([*shown, *done.pairs()]))
 
 
 def _figure(value: int | None) -> str:

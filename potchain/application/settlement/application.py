@@ -104,7 +104,14 @@ def _check_amount(body: Withdraw, state: StateReader) -> None:
     if amount < least:
         raise TransactionFailed("below_minimum", f"amount {amount}; the least that is paid out is {least}")
     now = counters(state)
-    if now.binding and amount > now.withdrawable:
+    # What nothing covers yet would stand before everybody's deposits, and what is not formed would be lost to the next
+    # contract's depositors.
+    if not now.binding:
+        raise TransactionFailed("not_bound", "no contract is bound; there is nothing that could pay it out")
+    if now.paused or now.halted:
+        why = "by governance" if now.paused else "since the contract did what it was not asked for"
+        raise TransactionFailed("settlement_paused", f"settlement is paused {why}; try again when it goes on")
+    if amount > now.withdrawable:
         raise TransactionFailed(
             "not_covered",
             f"amount {amount}; deposits cover {now.withdrawable} more on the contract now: take out less, or wait for "

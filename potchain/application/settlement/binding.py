@@ -49,7 +49,7 @@ TERM_BOUNDS: Mapping[str, tuple[int, int]] = {
     "root_min": (0, 1_000_000),
     "root_entries_max": (1, 5_000),
     "root_accounts_max": (0, 262_144),
-    "open_max": (1, 32),
+    "open_max": (0, 32),
     "observe_ahead": (1, OBSERVE_AHEAD_MAX),
     "minimum_withdrawal": (1, MONEY_MAX),
     "relay_fee": (0, MONEY_MAX),
@@ -98,6 +98,12 @@ def check_binding(genesis: Genesis | None, state: StateReader, contract: Contrac
     if _moves_on(bound_contract(state), contract) and contract.safe_nonce < now.next_action:
         raise TransactionFailed(
             "bad_safe", f"Safe nonce {contract.safe_nonce}; it has executed {now.next_action} actions of ours already"
+        )
+    if now.paused and not now.halted and not _moves_on(bound_contract(state), contract):
+        raise TransactionFailed(
+            "settlement_paused",
+            "the bound contract is paused, and nothing could set it going once another is bound: what its roots "
+            "promised could not be claimed any more; unpause first",
         )
     if now.binding >= BINDINGS_MAX:
         raise TransactionFailed("too_many_bindings", f"{now.binding} contracts were bound, {BINDINGS_MAX} can be")

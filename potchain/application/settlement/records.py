@@ -69,7 +69,7 @@ class Terms(Canonical, frozen=True, kw_only=True):
     root_accounts_max: Uint64 = 65_536
     """Accounts of the cumulative tree; when an account more does not fit, batches are formed."""
     open_max: Uint64 = 8
-    """Actions under way up to which batches and roots are formed."""
+    """Actions under way up to which batches and roots are formed; 0: none are."""
     observe_ahead: Uint64 = 64
     """Events that may be voted on, from the next one to be applied."""
     minimum_withdrawal: Uint256 = uint256(1)
