@@ -88,7 +88,8 @@ def explain_action(
         lines.append(f"executed by Layer 2 transaction 0x{hash_} in its block {row.block_number}")
         lines.append(f"known to the ledger since block {row.executed_height}")
         if row.kind == "root":
-            lines.append("each payee claims with its own proof: potchain settle claim-proof ADDRESS, then potchain contract claim")
+            lines.append("each payee claims with its own proof: potchain settle claim-proof ADDRESS")
+            lines.append("which anybody may send: potchain contract claim --proof FILE")
         return lines
     lines.append(f"{len(signers)} of {threshold} signatures: {listed(signers)}")
     if row.status == "open":
