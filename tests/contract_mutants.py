@@ -14,14 +14,18 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 from settlement_solc import CONTRACTS, Json, artifact, compiled_units
 from settlement_walk import SEEDS, STEPS, Mismatch, walk
 
 UNITS = ("PotSettlement.sol", "PotVault.sol", "OwnerSet.sol", "Book.sol")
-AT_ONCE = 8
-"""Mutants that the compiler gets in one go; more need much memory."""
+AT_ONCE = 4
+"""Mutants that a compiler gets in one go; more need much memory."""
+COMPILERS = 2
+"""At work at the same time, beside the walks."""
 
 SETTLEMENT, VAULT, OWNERS, BOOK = UNITS
 
@@ -230,9 +234,10 @@ def main() -> int:
     chosen = [mutant for mutant in MUTANTS if not words.names or mutant.name in words.names]
     survivors, rows = 0, list(HEAD)
     print("\n".join(HEAD))
-    for first in range(0, len(chosen), AT_ONCE):
-        group = chosen[first : first + AT_ONCE]
-        for mutant, code in zip(group, compiled_mutants(group), strict=True):
+    groups = [chosen[first : first + AT_ONCE] for first in range(0, len(chosen), AT_ONCE)]
+    with ThreadPoolExecutor(COMPILERS) as compilers:
+        compiled = chain.from_iterable(compilers.map(compiled_mutants, groups))
+        for mutant, code in zip(chosen, compiled, strict=True):
             found = killed(code)
             survivors += found is None
             rows.append(f"| {mutant.name} | {mutant.wrong} | {f'{found[0]:,}' if found else 'SURVIVES'} |")

@@ -17,8 +17,8 @@ from potchain.sim.report import violation_text
 from potchain.sim.twins import twins_plans
 from potchain_pbft import PbftFactory
 
-SEEDS = 40
-TWINS = 60
+SEEDS = 20
+TWINS = 30
 CRASHES_PER_PLAN = 12
 
 
@@ -30,12 +30,12 @@ def broken(plans: Iterable[Plan], name: str) -> Iterator[str]:
             yield f"{result.name}: {violation_text(result.outcome.violation)}"
 
 
-def test_forty_seeds() -> None:
-    """`potchain sim run --seeds 1-40` replays them one by one."""
+def test_twenty_seeds() -> None:
+    """`potchain sim run --seeds 1-20` replays them one by one."""
     assert not list(broken((plan_of("mixed", seed) for seed in range(1, SEEDS + 1)), "seed"))
 
 
-def test_sixty_scenarios_of_twins() -> None:
+def test_thirty_scenarios_of_twins() -> None:
     assert not list(broken(twins_plans(TWINS), "scenario"))
 
 
