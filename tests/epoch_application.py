@@ -10,14 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from core_network import key
+from quiet_application import QuietApplication
 
 from potchain import (
     BlockContext,
-    Epoch,
     EventData,
-    Genesis,
     Parameters,
-    StateReader,
     StateWriter,
     Text,
     Transaction,
@@ -40,26 +38,14 @@ class ChangeEpoch(TransactionBody, frozen=True):
     """JSON object of parameters to change; empty: as planned."""
 
 
-class EpochApplication:
+class EpochApplication(QuietApplication):
     """The application. `validators`: everybody who could ever be one."""
 
     name = "epochs"
     body_types: tuple[type[TransactionBody], ...] = (ChangeEpoch,)
-    event_types: tuple[type[EventData], ...] = ()
 
     def __init__(self, validators: Sequence[Validator]) -> None:
         self._validators = {validator.name: validator for validator in validators}
-
-    def genesis_records(self, genesis: Genesis) -> Iterable[tuple[bytes, bytes]]:
-        """None."""
-        return ()
-
-    def check(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> None:
-        """Anything may be tried."""
-
-    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
-        """Nothing is anybody's duty."""
-        return False
 
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         """Decide the change."""
@@ -77,10 +63,6 @@ class EpochApplication:
             wanted = msgspec.json.decode(body.parameters, type=dict[str, int])
             parameters = msgspec.structs.replace(planned, **wanted)
         return (change_epoch(context, state, members=members, parameters=parameters),)
-
-    def end_block(self, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
-        """Nothing is due by time."""
-        return ()
 
 
 def change(

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from quiet_application import QuietApplication
 
 from potchain import (
     Address,
     BlockContext,
-    Epoch,
     EventData,
-    Genesis,
-    StateReader,
     StateWriter,
     Transaction,
     TransactionBody,
@@ -32,23 +29,11 @@ class Award(TransactionBody, frozen=True):
     amount: Uint256
 
 
-class PrizeApplication:
+class PrizeApplication(QuietApplication):
     """The application."""
 
     name = "prizes"
     body_types: tuple[type[TransactionBody], ...] = (Award,)
-    event_types: tuple[type[EventData], ...] = ()
-
-    def genesis_records(self, genesis: Genesis) -> Iterable[tuple[bytes, bytes]]:
-        """None."""
-        return ()
-
-    def check(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> None:
-        """Anything may be tried."""
-
-    def is_duty(self, transaction: Transaction, state: StateReader, epoch: Epoch) -> bool:
-        """Nothing is anybody's duty."""
-        return False
 
     def execute(self, transaction: Transaction, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
         """Take the money and owe it."""
@@ -61,7 +46,3 @@ class PrizeApplication:
         payout = create_payout(context, state, "prize", transaction.id, body.to, uint(body.amount))
         store_account(state, body.from_, account.nonce, left)
         return (payout,)
-
-    def end_block(self, context: BlockContext, state: StateWriter) -> tuple[EventData, ...]:
-        """Nothing is due by time."""
-        return ()
