@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from hashlib import sha256
 from operator import attrgetter
 from typing import Any, get_type_hints
 
@@ -86,6 +87,9 @@ class Member(msgspec.Struct, frozen=True):
     field: str
     name: str
     type: str
+    """Of its value."""
+    signed_as: str
+    """Of what is signed: another one where a hash stands for the value (`primitives.LargeBytes`)."""
 
 
 _EMPTY_KECCAK = keccak256(b"")
@@ -102,6 +106,14 @@ _WORD: dict[str, Callable[[Any], bytes]] = {
 """encodeData of each member type we allow (EIP-712, "Definition of encodeData")."""
 
 
+def _word_of(member: Member) -> Callable[[Any], bytes]:
+    return _WORD[member.type] if member.signed_as == member.type else _sha256
+
+
+def _sha256(value: bytes) -> bytes:
+    return sha256(value).digest()
+
+
 @cache
 def members_of(struct: type[msgspec.Struct]) -> tuple[Member, ...]:
     """The EIP-712 members that a struct's annotations declare, in order.
@@ -111,11 +123,13 @@ def members_of(struct: type[msgspec.Struct]) -> tuple[Member, ...]:
     hints = get_type_hints(struct, include_extras=True)
     members = []
     for field in struct.__struct_fields__:
-        title = next((meta.title for meta in getattr(hints[field], "__metadata__", ()) if meta.title), None)
-        if title not in _WORD:
+        meta = next((meta for meta in getattr(hints[field], "__metadata__", ()) if meta.title), None)
+        if meta is None or meta.title not in _WORD:
             raise TypeError(f"{struct.__name__}.{field}: annotate it with a type of potchain.primitives")
         first, *rest = field.rstrip("_").split("_")
-        members.append(Member(field=field, name=first + "".join(word.title() for word in rest), type=title))
+        name = first + "".join(word.title() for word in rest)
+        signed_as = (meta.extra or {}).get("signed_as", meta.title)
+        members.append(Member(field=field, name=name, type=meta.title, signed_as=signed_as))
     return tuple(members)
 
 
@@ -128,11 +142,11 @@ class TransactionKind:
         self.decode: Callable[[bytes], TransactionBody] = msgspec.msgpack.Decoder(body_type).decode
         """A body from bytes that are known to be canonical."""
         self.members = members_of(body_type)
-        declared = ",".join(f"{member.type} {member.name}" for member in self.members)
+        declared = ",".join(f"{member.signed_as} {member.name}" for member in self.members)
         self.encode_type = f"{self.name}({declared})"
         self._type_hash = keccak256(self.encode_type.encode())
         self._values = attrgetter(*(member.field for member in self.members))
-        self._words = tuple(_WORD[member.type] for member in self.members)
+        self._words = tuple(map(_word_of, self.members))
 
     def hash_struct(self, body: TransactionBody) -> bytes:
         """EIP-712 hashStruct."""

@@ -43,7 +43,7 @@ def types_json(kind: TransactionKind) -> JsonObject:
             {"name": "version", "type": "string"},
             {"name": "salt", "type": "bytes32"},
         ],
-        kind.name: [{"name": member.name, "type": member.type} for member in kind.members],
+        kind.name: [{"name": member.name, "type": member.signed_as} for member in kind.members],
     }
 
 

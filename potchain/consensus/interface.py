@@ -372,6 +372,8 @@ class EngineFactory(Protocol):
     wire_version: int
     options_type: type[msgspec.Struct]
     """Decoded once from the table [consensus.<name>] of the node's configuration."""
+    quorum_kinds: frozenset[str]
+    """Kinds without body of which a quorum of equal ones says all: the host may hand on others seconds later."""
 
     def create(self, boot: Boot, options: msgspec.Struct) -> ConsensusEngine:
         """A fresh engine."""

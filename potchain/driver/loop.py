@@ -135,21 +135,32 @@ class Driver:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
-    def post_threadsafe(self, event: ReplicaEvent) -> None:
-        """The same from another thread."""
-        self._loop.call_soon_threadsafe(self.post, event)
-
     def journal_persisted(self, token: int) -> None:
         """From the journal's thread."""
-        self.post_threadsafe(Persisted(token))
+        self._loop.call_soon_threadsafe(self.persisted, token)
 
     def ledger_applied(self, height: int) -> None:
         """From the bookkeeper's thread."""
-        self._loop.call_soon_threadsafe(self._applied, height)
+        self._loop.call_soon_threadsafe(self.applied, height)
 
     def ledger_certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
         """From the bookkeeper's thread."""
-        self._loop.call_soon_threadsafe(self._certified, certificates)
+        self._loop.call_soon_threadsafe(self.certified, certificates)
+
+    def persisted(self, token: int) -> None:
+        """Everything up to this batch is durable; from the event loop, as the two that follow."""
+        self.post(Persisted(token))
+
+    def applied(self, height: int) -> None:
+        """Blocks up to this height are durable."""
+        self._observer.blocks_applied(height)
+        self._observer.history_reached(self._bookkeeper.history_height)
+        self.post(Applied(height))
+
+    def certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
+        """These certificates are durable."""
+        self._observer.certificates_stored(certificates)
+        self.post(CertificatesStored(certificates))
 
     def storage_failed(self, failure: LedgerError) -> None:
         """From a storage thread: stop with a clear error, nothing half-written."""
@@ -223,13 +234,15 @@ class Driver:
     # --- the pump ---------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        self._pumping = False
         try:
-            for _ in range(min(EVENTS_PER_TURN, len(self._inbox))):
+            # What one of them leads to at once is done in this turn, too.
+            turns, now = EVENTS_PER_TURN, self._clock.now()
+            while self._inbox and turns:
+                turns -= 1
                 event = self._inbox.popleft()
                 if isinstance(event, TransactionsVerified):
                     self._short_ids.transactions_came(event.transactions)
-                for action in self.replica.step(event, self._clock.now()):
+                for action in self.replica.step(event, now):
                     self._carry_out(action)
                 if self.failure.done():
                     return
@@ -237,8 +250,8 @@ class Driver:
             self._dump(f"{type(bug).__name__} out of step: {bug}", self.replica.engine.dump())
             self.fail(f"a bug: {type(bug).__name__} out of step: {bug}; the engine's state was dumped")
             raise
-        if self._inbox:
-            self._pumping = True
+        self._pumping = bool(self._inbox)
+        if self._pumping:
             self._loop.call_soon(self._pump)
 
     def _carry_out(self, action: ReplicaAction) -> None:
@@ -292,15 +305,6 @@ class Driver:
                 self._transport.send(node, channel, data)
         for node in self._members if action.to is None else (action.to,):
             self._transport.send(node, channel, data)
-
-    def _applied(self, height: int) -> None:
-        self._observer.blocks_applied(height)
-        self._observer.history_reached(self._bookkeeper.history_height)
-        self.post(Applied(height))
-
-    def _certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
-        self._observer.certificates_stored(certificates)
-        self.post(CertificatesStored(certificates))
 
     def _evidence(self, misbehaviour: Misbehaviour) -> None:
         first, second = misbehaviour.first, misbehaviour.second

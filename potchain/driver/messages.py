@@ -35,7 +35,7 @@ class Messages:
         self._post = post
         self._spawn = spawn
         self._misbehaved = misbehaved
-        self._late_votes = LateVotes(self._late, call_later)
+        self._late_votes = LateVotes(self._late, call_later, incoming.quorum_kinds)
         self._nested_under_way: dict[NodeId, int] = {}
 
     def received(self, peer: NodeId, message: ConsensusMessage) -> None:
@@ -72,6 +72,7 @@ class Messages:
         if fault:
             self._misbehaved(peer, fault)
         elif not nested:
+            self._late_votes.checked(message, self._replica.certifier.certified)
             self._post(FrameReceived(peer, message))
         elif self._nested_under_way.get(peer, 0) < len(epoch.members):
             self._nested_under_way[peer] = self._nested_under_way.get(peer, 0) + 1

@@ -36,8 +36,11 @@ class CatchUp:
     def heard(self, peer: NodeId, progress: PeerProgress) -> None:
         """A peer told where it is; a validator, or whom this node is configured to be connected with."""
         if peer != self._me:
-            before = self._progress.get(peer)
-            if before is None or before.certified != progress.certified:
+            before, credible, now = self._progress.get(peer), self._credible, progress.certified
+            # Who stays on one side of that height does not move it: n peers tell of a block, f + 1 are counted.
+            if credible is not None and (
+                before is None or before.certified <= credible < now or now < credible <= before.certified
+            ):
                 self._credible = None
             self._progress[peer] = progress
 

@@ -77,6 +77,7 @@ class RecordingFactory:
         self.version = factory.version
         self.wire_version = factory.wire_version
         self.options_type = factory.options_type
+        self.quorum_kinds = factory.quorum_kinds
         self.engines: list[RecordedEngine] = []
         """In the order of their birth; a node has a new one after every restart."""
 

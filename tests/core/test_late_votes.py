@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from core_network import key, make_genesis
 
 from potchain.blocks import BLOCK_VOTE, vote_bytes
 from potchain.consensus.interface import ConsensusMessage
 from potchain.consensus.quorum import Quorum
-from potchain.driver.late_votes import HEIGHTS_MAX, WAIT_S, WAITING_MAX, LateVotes
+from potchain.driver.late_votes import COUNTS_MAX, HEIGHTS_MAX, WAIT_S, WAITING_MAX, LateVotes
 from potchain.primitives import NodeId
 from potchain.replica.heard import HeardMessages
 
@@ -27,7 +28,8 @@ class Waiting:
     def __init__(self) -> None:
         self.delivered: list[tuple[NodeId, ConsensusMessage]] = []
         self.timers: list[Callable[[], None]] = []
-        self.room = LateVotes(lambda *found: self.delivered.append(found), self._later)
+        kinds = frozenset({"prepare", "commit"})
+        self.room = LateVotes(lambda *found: self.delivered.append(found), self._later, kinds)
 
     def _later(self, after_s: float, callback: Callable[[], None]) -> None:
         assert after_s == WAIT_S
@@ -36,6 +38,11 @@ class Waiting:
     def keep(self, message: ConsensusMessage, peer: bytes | None = None) -> bool:
         sender = NodeId(message.sender if peer is None else peer)
         return self.room.keep(sender, message, EPOCH, CERTIFIED)
+
+    def checked(self, *messages: ConsensusMessage) -> None:
+        for message in messages:
+            assert not self.keep(message), "not before a quorum"
+            self.room.checked(message, CERTIFIED)
 
     @property
     def messages(self) -> list[ConsensusMessage]:
@@ -124,6 +131,51 @@ def test_there_is_a_bound_on_what_waits() -> None:
     assert kept == [True] * WAITING_MAX + [False] * (len(kept) - WAITING_MAX)
     room.release()
     assert len(room) == 0
+
+
+def test_what_a_quorum_has_said_can_wait() -> None:
+    waiting = Waiting()
+    quorum = Quorum(7).quorum
+    waiting.checked(*[message_of(member, 100, "commit") for member in range(quorum)])
+    surplus = message_of(quorum, 100, "commit")
+    assert waiting.keep(surplus)
+    assert not waiting.keep(surplus), "the same again, or another one of the same member"
+    assert not waiting.keep(message_of(0, 100, "commit")), "sent again: perhaps it got lost here"
+    assert not waiting.keep(surplus, peer=EPOCH.members[0].node_id)
+    for other in (message_of(quorum, 101, "commit"), message_of(quorum, 100, "prepare"),
+                  message_of(quorum, 100, "commit", view=1)):  # fmt: skip
+        assert not waiting.keep(other), "of which no quorum has come"
+    (ring,) = waiting.timers
+    ring()
+    assert waiting.messages == [surplus]
+    assert len(waiting.room) == 0
+
+
+def test_only_one_word_of_a_quorum_can_wait() -> None:
+    waiting = Waiting()
+    quorum = Quorum(7).quorum
+    vote = message_of(0, 100, "commit")
+    for _ in range(quorum):
+        waiting.room.checked(vote, CERTIFIED)  # again and again, and still one member's
+    assert not waiting.keep(message_of(quorum, 100, "commit"))
+    waiting.checked(*[message_of(member, 100, "commit") for member in range(1, quorum)])
+    other_digest = msgspec.structs.replace(message_of(quorum, 100, "commit"), digest=bytes(32))
+    assert not waiting.keep(other_digest), "evidence is not put off"
+    assert waiting.keep(message_of(quorum, 100, "commit"))
+
+
+def test_a_liar_cannot_make_the_counts_grow() -> None:
+    waiting = Waiting()
+    for number in range(2 * COUNTS_MAX):
+        waiting.room.checked(
+            ConsensusMessage(0, "commit", number, 100, bytes(32), EPOCH.ids[0], b"", bytes(64)), CERTIFIED
+        )
+    assert len(waiting.room._counts) == COUNTS_MAX
+    fresh = ConsensusMessage(0, "commit", 0, 101, bytes(32), EPOCH.ids[0], b"", bytes(64))
+    waiting.room.checked(fresh, CERTIFIED)
+    assert len(waiting.room._counts) == COUNTS_MAX
+    waiting.room.checked(fresh, 100)
+    assert len(waiting.room._counts) == 1, "what is final is counted no more"
 
 
 def test_who_sends_a_message_again_is_known_by_the_very_same_bytes() -> None:

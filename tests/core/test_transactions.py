@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Annotated
 
 import msgspec
@@ -22,6 +23,7 @@ from potchain.primitives import (
     Address,
     Bytes,
     Bytes32,
+    LargeBytes,
     Text,
     Uint64,
     Uint256,
@@ -37,7 +39,7 @@ from potchain.transactions import (
     Transfer,
     members_of,
 )
-from potchain.typed_data import domain_json, struct_to_json, types_json
+from potchain.typed_data import body_from_json, domain_json, struct_to_json, types_json
 
 
 class Everything(TransactionBody, frozen=True):
@@ -51,8 +53,14 @@ class Everything(TransactionBody, frozen=True):
     words_: Text
 
 
+class Deposited(TransactionBody, frozen=True):
+    """Has so much to say that only its hash is signed."""
+
+    model: LargeBytes
+
+
 GENESIS_HASH = make_genesis().hash
-TYPES = TransactionTypes((Transfer, Everything), GENESIS_HASH)
+TYPES = TransactionTypes((Transfer, Everything, Deposited), GENESIS_HASH)
 ALICE, BOB = key("alice"), key("bob")
 
 
@@ -113,6 +121,19 @@ def test_a_wallet_signs_what_we_hash_for_any_transfer(body: Transfer) -> None:
 )  # fmt: skip
 def test_a_wallet_signs_what_we_hash_for_every_member_type(body: Everything) -> None:
     check_against_oracle(body)
+
+
+@pytest.mark.parametrize("size", [0, 1, 40_000])
+def test_a_wallet_signs_the_hash_of_what_is_large(size: int) -> None:
+    body = Deposited(ALICE.address, 1, uint256(2), 0, b"m" * size)
+    message = oracle_message(body)
+    message["message"]["model"] = sha256(body.model).digest()
+    signed = OracleAccount.sign_message(encode_typed_data(full_message=message), ALICE.secret)
+    transaction = TYPES.assemble(body, bytes(signed.signature))
+    TYPES.check_signature(transaction)
+    assert TYPES.parse(transaction.raw) == transaction
+    assert body_from_json(TYPES.kinds["Deposited"], struct_to_json(body)) == body
+    assert TYPES.kinds["Deposited"].encode_type.endswith("uint64 validUntil,bytes32 model)")
 
 
 def test_the_type_string_shows_every_member() -> None:

@@ -115,7 +115,7 @@ class LabNode:
             dump=_no_dump,
             followers=(client_id(),),
         )
-        self._journal = MemoryJournal(self.driver.journal_persisted)
+        self._journal = MemoryJournal(self.driver.persisted)
 
     def start(self, transport: Transport) -> None:
         """Begin."""
@@ -147,10 +147,10 @@ class LabNode:
         """Nobody waits for it here."""
 
     def _applied(self, height: int) -> None:
-        self.driver.ledger_applied(height)
+        self.driver.applied(height)
 
     def _certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
-        self.driver.ledger_certified(certificates)
+        self.driver.certified(certificates)
 
 
 def _no_dump(reason: str, data: bytes) -> None:

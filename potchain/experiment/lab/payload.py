@@ -23,7 +23,7 @@ from potchain.crypto import SigningKey
 from potchain.dissemination.bundle import BUNDLE_BYTES_MAX, BUNDLE_TRANSACTIONS_MAX, needed_shares
 from potchain.experiment.point import Point
 from potchain.genesis import Epoch, Genesis
-from potchain.primitives import Bytes, uint256
+from potchain.primitives import LargeBytes, uint256
 from potchain.replica.wire import GOSSIP_TRANSACTIONS_MAX
 from potchain.transactions import (
     MEMO_BYTES_MAX,
@@ -47,7 +47,7 @@ SHARE_OVERHEAD_BYTES = 330
 class Opaque(TransactionBody, frozen=True):
     """Records of an experiment; executing it changes nothing but nonce and fee."""
 
-    records: Bytes
+    records: LargeBytes
 
 
 class OpaqueApplication:
