@@ -227,6 +227,11 @@ class Driver:
             self.failure.set_result(reason)
 
     @property
+    def votes_waiting(self) -> int:
+        """Votes whose check is put off."""
+        return self._messages.waiting
+
+    @property
     def journal_depth(self) -> int:
         """Batches that wait for the vote log."""
         return self._journal.depth if self._started else 0

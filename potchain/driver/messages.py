@@ -46,6 +46,11 @@ class Messages:
         if not self._late_votes.keep(peer, message, epoch, self._replica.certifier.certified):
             self._check(peer, message, epoch)
 
+    @property
+    def waiting(self) -> int:
+        """Votes that wait for their check."""
+        return len(self._late_votes)
+
     def check_all(self) -> None:
         """Whatever waits is checked now."""
         self._late_votes.release()

@@ -218,9 +218,13 @@ class LiveNetwork:
         """Until what the last measurement left behind is done everywhere."""
         try:
             async with asyncio.timeout(MEETING_MOST_S):
-                await self._until(lambda: len({node.replica.certifier.certified for node in self._nodes}) == 1)
+                await self._until(self._at_rest)
         except TimeoutError:
             raise ExperimentError("the nodes did not come to rest after the measurement before this one") from None
+
+    def _at_rest(self) -> bool:
+        heights = {node.replica.certifier.certified for node in self._nodes}
+        return len(heights) == 1 and not any(node.driver.votes_waiting for node in self._nodes)
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():

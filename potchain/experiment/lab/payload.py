@@ -90,7 +90,7 @@ def payload_bytes(point: Point) -> int:
 def opaque_sizes(point: Point) -> tuple[int, ...]:
     """Bytes of records in each opaque transaction, by nonce."""
     total = payload_bytes(point)
-    target = min(max(isqrt(total * OVERHEAD_BYTES), OPAQUE_BYTES_LEAST), OPAQUE_BYTES_MOST)
+    target = min(frame_bytes(point, total), OPAQUE_BYTES_MOST)
     if point.dissemination == "striped":
         # At least one for each node, or some links would have nothing to carry.
         target = min(target, max(1, -(-total // point.nodes)))
