@@ -118,8 +118,8 @@ class Incoming:
         """Those that are new or wanted and good; and a fault of the sender, if any, who sent the bad ones himself
         unless `past_bad_ones`."""
         fault = None
-        fresh = []
-        for raw in dict.fromkeys(raws):
+        found: dict[bytes, Transaction] = {}
+        for raw in raws:
             try:
                 transaction = self._types.parse(raw)
             except InvalidTransaction as refusal:
@@ -128,9 +128,10 @@ class Incoming:
                     continue
                 break  # no correct peer sends one: the rest is not worth the work
             if replica.pool.get(transaction.id) is None and not self._verifier.is_under_way(transaction):
-                fresh.append(transaction)
-        if not fresh:
+                found[transaction.id + transaction.signature] = transaction
+        if not found:
             return (), fault
+        fresh = list(found.values())
         try:
             refusals = await self._verifier.check(fresh)
         except InvalidTransaction:
