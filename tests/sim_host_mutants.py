@@ -90,7 +90,7 @@ def _signs_anew() -> Iterator[None]:
         newest[self._me, message.view, message.sequence] = message.digest
         original(self, message, out)
 
-    def resend(self: OwnMessages, to: NodeId | None, certified: int) -> None:
+    def resend(self: OwnMessages, certified: int, now_ns: int) -> None:
         for message in self._kept.values():
             signer = self._signer
             assert isinstance(signer, Signer)
@@ -102,9 +102,9 @@ def _signs_anew() -> Iterator[None]:
                 )  # fmt: skip
                 signature = signer._key.sign_vote(signed)
                 message = msgspec.structs.replace(message, digest=digest, signature=signature)
-            self._outbox.then(Transmit(to, message))
+            self._outbox.then(Transmit(None, message))
 
-    with patched(NormalCase, "on_pre_prepare", listen), patched(OwnMessages, "resend", resend):
+    with patched(NormalCase, "on_pre_prepare", listen), patched(OwnMessages, "resend_to_all", resend):
         yield
 
 

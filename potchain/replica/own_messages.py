@@ -13,9 +13,15 @@ from potchain.blocks import BLOCK_VOTE
 from potchain.consensus.interface import ConsensusMessage
 from potchain.consensus.signer import Signer
 from potchain.errors import GuardRefusal
-from potchain.primitives import Digest, NodeId
+from potchain.primitives import NS_PER_S, Digest, NodeId
 from potchain.replica.actions import Notice, Transmit
 from potchain.replica.outbox import Outbox
+
+AGAIN_OFTEN = 4
+"""A message is sent again so many times whenever nothing moves, for frames get lost..."""
+AGAIN_NS, AGAIN_MOST_NS = 2 * NS_PER_S, 8 * NS_PER_S
+"""...then after the first of these waits, and twice as long each time, up to the second: on a slow link what is sent
+again and again would be all that passes."""
 
 
 class OwnMessages:
@@ -38,6 +44,8 @@ class OwnMessages:
         self._outbox = outbox
         self._durable = durable
         self._kept: dict[tuple[int, int, str], ConsensusMessage] = {}
+        self._sent: dict[tuple[int, int, str], tuple[int, int]] = {}
+        """Of what was sent again without progress: when it may be next, and how often it was."""
         for message in kept:
             self._keep(message)
 
@@ -76,15 +84,29 @@ class OwnMessages:
             if message.kind != BLOCK_VOTE and message.epoch == epoch and not 0 < message.sequence <= above
         )
 
-    def resend(self, to: NodeId | None, certified: int) -> None:
-        """Send again what belongs to no final height yet, block votes among it (host rule (h)).
+    def resend(self, to: NodeId, certified: int) -> None:
+        """Send a peer again what belongs to no final height yet, block votes among it (host rule (h)).
 
         That this node has executed a height is no reason to stop: until it is final, others may lack these very
         commits, and no peer could tell that there is a block to fetch.
         """
-        for (sequence, _, kind), message in self._kept.items():
-            if kind == BLOCK_VOTE or sequence == 0 or sequence > certified:
+        for slot, message in self._kept.items():
+            if _matters(slot, certified):
                 self._outbox.then(Transmit(to, message))
+
+    def resend_to_all(self, certified: int, now_ns: int) -> None:
+        """The same to everybody, of each message whose time has come; what was not sent again before is due at once."""
+        sent, self._sent = self._sent, {}
+        for slot, message in self._kept.items():
+            if not _matters(slot, certified):
+                continue
+            due_ns, times = sent.get(slot, (now_ns, 0))
+            if now_ns >= due_ns:
+                self._outbox.then(Transmit(None, message))
+                times += 1
+                if times >= AGAIN_OFTEN:
+                    due_ns = now_ns + min(AGAIN_NS << min(times - AGAIN_OFTEN, 8), AGAIN_MOST_NS)
+            self._sent[slot] = due_ns, times
 
     def certified(self, height: int) -> None:
         """The block's certificate is durable: its vote has done its work."""
@@ -112,3 +134,8 @@ class OwnMessages:
             for slot in [slot for slot in self._kept if slot[0] == 0 and slot[2] == message.kind]:
                 del self._kept[slot]
         self._kept[message.sequence, message.view, message.kind] = message
+
+
+def _matters(slot: tuple[int, int, str], certified: int) -> bool:
+    sequence, _, kind = slot
+    return kind == BLOCK_VOTE or sequence == 0 or sequence > certified

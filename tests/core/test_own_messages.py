@@ -8,7 +8,7 @@ from core_network import key
 from potchain.blocks import BLOCK_VOTE
 from potchain.consensus.interface import ConsensusMessage
 from potchain.consensus.signer import Signer
-from potchain.primitives import Digest, NodeId
+from potchain.primitives import NS_PER_S, Digest, NodeId
 from potchain.replica.actions import Notice, Persist, ReplicaAction, Transmit
 from potchain.replica.outbox import Outbox
 from potchain.replica.own_messages import OwnMessages
@@ -37,8 +37,11 @@ class Desk:
         self.outbox.persisted(self.token)
         return self.outbox.drain()
 
-    def resent(self, certified: int, to: NodeId | None = None) -> list[ReplicaAction]:
-        self.own.resend(to, certified)
+    def resent(self, certified: int, to: NodeId | None = None, now_ns: int = 0) -> list[ReplicaAction]:
+        if to is None:
+            self.own.resend_to_all(certified, now_ns)
+        else:
+            self.own.resend(to, certified)
         return self.outbox.drain()
 
 
@@ -81,6 +84,22 @@ def test_what_is_sent_again_is_the_very_same() -> None:
         sent += desk.persisted()
     assert desk.resent(0) == sent
     assert desk.resent(0, PEER) == [Transmit(PEER, message) for message in desk.counted]
+
+
+def test_what_is_sent_again_in_vain_is_sent_more_and_more_seldom() -> None:
+    desk = Desk()
+    desk.send("commit", 1)
+    desk.persisted()
+    at_s = [second for second in range(64) if desk.resent(0, now_ns=second * NS_PER_S)]
+    assert at_s == [0, 1, 2, 3, 5, 9, 17, 25, 33, 41, 49, 57]
+    desk.send("commit", 2)
+    desk.persisted()
+    (again,) = desk.resent(0, now_ns=64 * NS_PER_S)
+    assert isinstance(again, Transmit)
+    assert again.frame == desk.counted[1], "each message has its own time"
+    assert len(desk.resent(0, PEER)) == 2, "who has just connected gets all"
+    desk.own.certified(2)
+    assert desk.resent(2, now_ns=99 * NS_PER_S) == []
 
 
 def test_nothing_of_a_final_height_is_sent_again_but_all_of_one_that_is_only_executed() -> None:
