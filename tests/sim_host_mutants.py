@@ -90,9 +90,9 @@ def _signs_anew() -> Iterator[None]:
         newest[self._me, message.view, message.sequence] = message.digest
         original(self, message, out)
 
-    def resend(self: OwnMessages, certified: int, now_ns: int) -> None:
-        for message in self._kept.values():
-            signer = self._signer
+    def resend(self: OwnMessages, certified: int) -> None:
+        for kept in self._kept.values():
+            message, signer = kept.message, self._signer
             assert isinstance(signer, Signer)
             digest = newest.get((signer.node_id, message.view, message.sequence), message.digest)
             if message.kind == PREPARE:

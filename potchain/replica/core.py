@@ -99,6 +99,7 @@ class Replica:
     def step(self, event: actions.ReplicaEvent, now: actions.Now) -> list[actions.ReplicaAction]:
         """React to one event; the actions are to be carried out in order. Never raises for what a peer sent."""
         self._now = now
+        self._own.now_ns = now.monotonic_ns
         try:
             self._dispatch(event)
             before = self._outbox.drain()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import msgspec
+
 from potchain.blocks import BLOCK_VOTE
 from potchain.consensus.interface import ConsensusMessage
 from potchain.consensus.signer import Signer
@@ -17,11 +19,25 @@ from potchain.primitives import NS_PER_S, Digest, NodeId
 from potchain.replica.actions import Notice, Transmit
 from potchain.replica.outbox import Outbox
 
+FRESH_NS = NS_PER_S // 2
+"""So long after it was first sent a message is not sent again: it may still be on its way."""
 AGAIN_OFTEN = 4
-"""A message is sent again so many times whenever nothing moves, for frames get lost..."""
+"""It is sent again so many times whenever nothing moves, for frames get lost..."""
 AGAIN_NS, AGAIN_MOST_NS = 2 * NS_PER_S, 8 * NS_PER_S
 """...then after the first of these waits, and twice as long each time, up to the second: on a slow link what is sent
 again and again would be all that passes."""
+
+
+_Slot = tuple[int, int, str]
+"""Sequence, view, kind."""
+
+
+class _Kept(msgspec.Struct, eq=False):
+    message: ConsensusMessage
+    due_ns: int
+    """When it may be sent again."""
+    times: int = 0
+    """How often it was, without progress."""
 
 
 class OwnMessages:
@@ -43,11 +59,11 @@ class OwnMessages:
         self._signer = signer
         self._outbox = outbox
         self._durable = durable
-        self._kept: dict[tuple[int, int, str], ConsensusMessage] = {}
-        self._sent: dict[tuple[int, int, str], tuple[int, int]] = {}
-        """Of what was sent again without progress: when it may be next, and how often it was."""
+        self._kept: dict[_Slot, _Kept] = {}
+        self.now_ns = 0
+        """Monotonic time of the step that is under way; the replica says it."""
         for message in kept:
-            self._keep(message)
+            self._keep(message, due_ns=0)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -74,14 +90,15 @@ class OwnMessages:
 
     def block_vote(self, height: int) -> ConsensusMessage | None:
         """The own vote on that block, if it is kept."""
-        return self._kept.get((height, 0, BLOCK_VOTE))
+        kept = self._kept.get((height, 0, BLOCK_VOTE))
+        return None if kept is None else kept.message
 
     def of_epoch(self, epoch: int, above: int) -> tuple[ConsensusMessage, ...]:
         """The engine's kept messages of one epoch, of views and above a stable checkpoint, in order."""
         return tuple(
-            message
-            for message in self._kept.values()
-            if message.kind != BLOCK_VOTE and message.epoch == epoch and not 0 < message.sequence <= above
+            kept.message
+            for (sequence, _, kind), kept in self._kept.items()
+            if kind != BLOCK_VOTE and kept.message.epoch == epoch and not 0 < sequence <= above
         )
 
     def resend(self, to: NodeId, certified: int) -> None:
@@ -90,23 +107,19 @@ class OwnMessages:
         That this node has executed a height is no reason to stop: until it is final, others may lack these very
         commits, and no peer could tell that there is a block to fetch.
         """
-        for slot, message in self._kept.items():
+        for slot, kept in self._kept.items():
             if _matters(slot, certified):
-                self._outbox.then(Transmit(to, message))
+                self._outbox.then(Transmit(to, kept.message))
 
-    def resend_to_all(self, certified: int, now_ns: int) -> None:
-        """The same to everybody, of each message whose time has come; what was not sent again before is due at once."""
-        sent, self._sent = self._sent, {}
-        for slot, message in self._kept.items():
-            if not _matters(slot, certified):
+    def resend_to_all(self, certified: int) -> None:
+        """The same to everybody, of each message whose time has come."""
+        for slot, kept in self._kept.items():
+            if self.now_ns < kept.due_ns or not _matters(slot, certified):
                 continue
-            due_ns, times = sent.get(slot, (now_ns, 0))
-            if now_ns >= due_ns:
-                self._outbox.then(Transmit(None, message))
-                times += 1
-                if times >= AGAIN_OFTEN:
-                    due_ns = now_ns + min(AGAIN_NS << min(times - AGAIN_OFTEN, 8), AGAIN_MOST_NS)
-            self._sent[slot] = due_ns, times
+            self._outbox.then(Transmit(None, kept.message))
+            kept.times += 1
+            if kept.times >= AGAIN_OFTEN:
+                kept.due_ns = self.now_ns + min(AGAIN_NS << min(kept.times - AGAIN_OFTEN, 8), AGAIN_MOST_NS)
 
     def certified(self, height: int) -> None:
         """The block's certificate is durable: its vote has done its work."""
@@ -121,21 +134,21 @@ class OwnMessages:
 
     def epoch_began(self, number: int) -> None:
         """An epoch's end ends all its view changes."""
-        for slot in [slot for slot, message in self._kept.items() if slot[0] == 0 and message.epoch < number]:
+        for slot in [slot for slot, kept in self._kept.items() if slot[0] == 0 and kept.message.epoch < number]:
             del self._kept[slot]
 
     def _is_durable(self, message: ConsensusMessage) -> None:
-        self._keep(message)
+        self._keep(message, self.now_ns + FRESH_NS)
         self._durable(message)
 
-    def _keep(self, message: ConsensusMessage) -> None:
+    def _keep(self, message: ConsensusMessage, due_ns: int) -> None:
         if message.sequence == 0:
             # Of a view's own messages only the newest of each kind is worth sending again.
             for slot in [slot for slot in self._kept if slot[0] == 0 and slot[2] == message.kind]:
                 del self._kept[slot]
-        self._kept[message.sequence, message.view, message.kind] = message
+        self._kept[message.sequence, message.view, message.kind] = _Kept(message, due_ns)
 
 
-def _matters(slot: tuple[int, int, str], certified: int) -> bool:
+def _matters(slot: _Slot, certified: int) -> bool:
     sequence, _, kind = slot
     return kind == BLOCK_VOTE or sequence == 0 or sequence > certified

@@ -142,7 +142,7 @@ class Upkeep:
 
     def _again(self, now: Now) -> None:
         """Without progress: send and ask again."""
-        self._own.resend_to_all(self._certifier.certified, now.monotonic_ns)
+        self._own.resend_to_all(self._certifier.certified)
         self.ask_for_blocks(now, stuck=True)
         self._exchange.fetch_again(self._catch_up.credible_height)
 

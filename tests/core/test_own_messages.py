@@ -11,7 +11,7 @@ from potchain.consensus.signer import Signer
 from potchain.primitives import NS_PER_S, Digest, NodeId
 from potchain.replica.actions import Notice, Persist, ReplicaAction, Transmit
 from potchain.replica.outbox import Outbox
-from potchain.replica.own_messages import OwnMessages
+from potchain.replica.own_messages import FRESH_NS, OwnMessages
 
 GENESIS_HASH = bytes(32)
 PEER = NodeId(bytes(20))
@@ -37,9 +37,10 @@ class Desk:
         self.outbox.persisted(self.token)
         return self.outbox.drain()
 
-    def resent(self, certified: int, to: NodeId | None = None, now_ns: int = 0) -> list[ReplicaAction]:
+    def resent(self, certified: int, to: NodeId | None = None, now_ns: int = FRESH_NS) -> list[ReplicaAction]:
         if to is None:
-            self.own.resend_to_all(certified, now_ns)
+            self.own.now_ns = now_ns
+            self.own.resend_to_all(certified)
         else:
             self.own.resend(to, certified)
         return self.outbox.drain()
@@ -91,10 +92,11 @@ def test_what_is_sent_again_in_vain_is_sent_more_and_more_seldom() -> None:
     desk.send("commit", 1)
     desk.persisted()
     at_s = [second for second in range(64) if desk.resent(0, now_ns=second * NS_PER_S)]
-    assert at_s == [0, 1, 2, 3, 5, 9, 17, 25, 33, 41, 49, 57]
+    assert at_s == [1, 2, 3, 4, 6, 10, 18, 26, 34, 42, 50, 58], "at 0 it is still on its way"
     desk.send("commit", 2)
     desk.persisted()
-    (again,) = desk.resent(0, now_ns=64 * NS_PER_S)
+    assert not desk.resent(0, now_ns=63 * NS_PER_S + FRESH_NS - 1)
+    (again,) = desk.resent(0, now_ns=63 * NS_PER_S + FRESH_NS)
     assert isinstance(again, Transmit)
     assert again.frame == desk.counted[1], "each message has its own time"
     assert len(desk.resent(0, PEER)) == 2, "who has just connected gets all"
