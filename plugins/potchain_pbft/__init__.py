@@ -37,7 +37,6 @@ class PbftFactory:
     version = "0.1.0"
     wire_version = messages.WIRE_VERSION
     options_type: type[msgspec.Struct] = PbftOptions
-    quorum_kinds = frozenset({messages.PREPARE, messages.COMMIT})
 
     def create(self, boot: Boot, options: msgspec.Struct) -> PbftEngine:
         """A fresh engine. Raises CodecError when a durable record is damaged or of a newer version."""

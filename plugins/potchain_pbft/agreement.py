@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from potchain import (
     CertificateReceived,
+    ConsensusMessage,
     Decision,
     Digest,
     FetchProposal,
@@ -22,7 +23,7 @@ from potchain import (
 )
 from potchain_pbft.effects import StepEffects
 from potchain_pbft.log import MessageLog, Slot
-from potchain_pbft.messages import COMMIT, PREPARED, PreparedCertificate, order_certificate, vote_signatures
+from potchain_pbft.messages import COMMIT, PREPARE, PREPARED, PreparedCertificate, order_certificate, vote_signatures
 from potchain_pbft.patience import Patience
 from potchain_pbft.view import CurrentView
 
@@ -69,6 +70,16 @@ class Agreement:
         """Whether a quorum committed this slot's proposal, in whatever view, and only its bodies are lacking."""
         waiting = self.missing.get(slot.sequence)
         return waiting is not None and waiting.committed == slot.digest
+
+    def has_enough(self, slot: Slot, message: ConsensusMessage) -> bool:
+        """Whether a vote would be one more than is ever needed, and its sender's first in the slot."""
+        if message.kind == PREPARE:
+            votes, needed = slot.prepares, self._quorum - 1
+        elif message.kind == COMMIT:
+            votes, needed = slot.commits, self._quorum
+        else:
+            return False
+        return votes.count(message.digest) >= needed and message.sender not in votes.by_sender
 
     def count_prepare(self, slot: Slot, digest: bytes, out: StepEffects) -> None:
         """A prepare for `digest` has entered the slot."""

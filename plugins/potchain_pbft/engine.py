@@ -133,6 +133,11 @@ class PbftEngine:
             self.status(), self._current, self._log, self._agreement, self._checkpoints, self._views, self._normal
         )
 
+    def has_enough(self, message: ConsensusMessage) -> bool:
+        """A prepare or commit of who has not voted yet, in a slot that has its quorum for this digest."""
+        slot = self._log.find(message.view, message.sequence) if message.epoch == self._epoch.number else None
+        return slot is not None and self._agreement.has_enough(slot, message)
+
     def remembered(self) -> tuple[ConsensusMessage, ...]:
         """Others' pre-prepares, prepares, view changes and new views that are in its durable records."""
         return (*remembered_votes(self._log, self._epoch), *self._views.remembered())

@@ -333,8 +333,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: tuple[SlotStatus, ...]
     view_change: SlotStatus | None
     """What a view change waits for (sequence 0), or None in an active view."""
-    view_timeout_ns: int
-    """How long work may wait at present before the primary is accused."""
+    view_timeout_ns: int  # how long work may wait at present before the primary is accused
     buffers: dict[str, int]
     """Size of every buffer by name."""
 
@@ -354,9 +353,12 @@ class ConsensusEngine(Protocol):
         """Full state as JSON, for bug reports."""
         ...
 
+    def has_enough(self, message: ConsensusMessage) -> bool:
+        """Whether a message could be nothing but evidence, so that the host may check it and hand it on later."""
+        ...
+
     def remembered(self) -> tuple[ConsensusMessage, ...]:
-        """Others' signed messages in its durable records, in order, bodies or not; asked for after its birth: a member
-        that restarts asks what it may have signed, and who answers has perhaps just restarted, too."""
+        """Others' signed messages in its durable records, in order: a member that restarts asks for its own."""
         ...
 
     def find(self, kind: str, view: int, name: MessageName) -> ConsensusMessage | None:
@@ -372,8 +374,6 @@ class EngineFactory(Protocol):
     wire_version: int
     options_type: type[msgspec.Struct]
     """Decoded once from the table [consensus.<name>] of the node's configuration."""
-    quorum_kinds: frozenset[str]
-    """Kinds without body of which a quorum of equal ones says all: the host may hand on others seconds later."""
 
     def create(self, boot: Boot, options: msgspec.Struct) -> ConsensusEngine:
         """A fresh engine."""

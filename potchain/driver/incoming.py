@@ -62,7 +62,6 @@ class Incoming:
         reassemble: Reassemble | None = None,
     ) -> None:
         """`verify` checks one vote, `reassemble` decodes a bundle; a simulator's remember across its nodes."""
-        self.quorum_kinds = engine.quorum_kinds
         self._types = types
         self._engine = engine
         self._verifier = verifier

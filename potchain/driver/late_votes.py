@@ -6,7 +6,9 @@ it is handed on after `WAIT_S`, and before a member is told what it has signed. 
 
     for blocks    one counts only beside a quorum of others. Once so many members have sent one that the certificate
                   may be complete, they are handed on; those that come after the certificate are dropped, as ever
-    surplus       those of an engine's `quorum_kinds`, when equal ones of a quorum of other members were handed on
+    surplus       those of which the engine says that it has enough, above the certified height. They are handed on
+                  before a checkpoint at or above them can become stable, for then the engine forgets their slots, and
+                  when their sender says something else for the same slot
 
 Only what comes from its signer waits, and one vote of each member for each height, or of each kind for each view and
 sequence: what a peer says for another member, or says in another way, is checked at once.
@@ -28,8 +30,6 @@ WAITING_MAX = 1_024
 """Votes that wait; more are handed on at once. To check so many takes 40 ms."""
 HEIGHTS_MAX = 64
 """How far above the highest certified height votes wait."""
-COUNTS_MAX = 1_024
-"""Kinds, views, sequences and digests of which votes are counted; without a count none is surplus."""
 
 _Slot = tuple[int, str, int, int]
 """Epoch, kind, view, sequence."""
@@ -42,18 +42,18 @@ class LateVotes:
         self,
         deliver: Callable[[NodeId, ConsensusMessage], None],
         call_later: Callable[[float, Callable[[], None]], object],
-        quorum_kinds: frozenset[str] = frozenset(),
+        has_enough: Callable[[ConsensusMessage], bool],
     ) -> None:
-        """`deliver` checks a message and hands it to the replica; `call_later` takes seconds; `quorum_kinds` are the
+        """`deliver` checks a message and hands it to the replica; `call_later` takes seconds; `has_enough` is the
         engine's."""
         self._deliver = deliver
         self._call_later = call_later
-        self._quorum_kinds = quorum_kinds
+        self._has_enough = has_enough
         self._votes: dict[int, dict[NodeId, ConsensusMessage]] = {}
         """For blocks, by height."""
         self._surplus: dict[tuple[NodeId, _Slot], ConsensusMessage] = {}
-        self._counts: dict[tuple[_Slot, bytes], set[bytes]] = {}
-        """Who has sent a good vote of the quorum kinds, by what it says; no more than a quorum."""
+        self._checkpoint = 0
+        """Up to this height surplus votes were handed on."""
         self._count = 0
         self._timer_runs = False
         self._complete = 0
@@ -68,29 +68,27 @@ class LateVotes:
             return False
         if message.kind == BLOCK_VOTE:
             return self._keep_block_vote(peer, message, epoch, certified)
-        if message.kind not in self._quorum_kinds:
+        place = peer, (message.epoch, message.kind, message.view, message.sequence)
+        waiting = self._surplus.get(place)
+        if waiting is not None:
+            if waiting.digest != message.digest:  # one of the two is evidence
+                del self._surplus[place]
+                self._count -= 1
+                self._deliver(peer, waiting)
             return False
-        slot = message.epoch, message.kind, message.view, message.sequence
-        senders = self._counts.get((slot, message.digest), ())
-        if len(senders) < Quorum(len(epoch.members)).quorum or peer in senders or (peer, slot) in self._surplus:
+        if message.sequence <= max(certified, self._checkpoint) or not self._has_enough(message):
             return False
-        self._surplus[peer, slot] = message
+        self._surplus[place] = message
         self._waits()
         return True
 
-    def checked(self, message: ConsensusMessage, certified: int) -> None:
-        """A vote with a good signature is handed on; only those of the quorum kinds count."""
-        if message.kind not in self._quorum_kinds:
-            return
-        key = (message.epoch, message.kind, message.view, message.sequence), message.digest
-        senders = self._counts.get(key)
-        if senders is None:
-            if len(self._counts) >= COUNTS_MAX:
-                self._counts = {each: kept for each, kept in self._counts.items() if each[0][3] > certified}
-            if not certified < message.sequence <= certified + HEIGHTS_MAX or len(self._counts) >= COUNTS_MAX:
-                return
-            senders = self._counts[key] = set()
-        senders.add(message.sender)
+    def checkpoint(self, height: int) -> None:
+        """A checkpoint that may become stable next: surplus votes up to it are handed on."""
+        if height > self._checkpoint:
+            self._checkpoint = height
+            for place in [place for place in self._surplus if place[1][3] <= height]:
+                self._count -= 1
+                self._deliver(place[0], self._surplus.pop(place))
 
     def _keep_block_vote(self, peer: NodeId, message: ConsensusMessage, epoch: Epoch, certified: int) -> bool:
         height = message.sequence

@@ -112,7 +112,7 @@ class Driver:
         self._followers = tuple(followers)
         self._log = structlog.get_logger("driver")
         self._inbox: deque[ReplicaEvent] = deque()
-        self._pumping = self._started = False
+        self._pumping = self._started = self._ended = False
         self._tickets: dict[int, asyncio.Future[Outcomes]] = {}
         self._next_ticket = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,6 +130,8 @@ class Driver:
 
     def post(self, event: ReplicaEvent) -> None:
         """Put an event into the inbox; from the event loop."""
+        if self._ended:
+            return  # what is under way elsewhere may still report
         self._inbox.append(event)
         if not self._pumping:
             self._pumping = True
@@ -155,11 +157,14 @@ class Driver:
         """Blocks up to this height are durable."""
         self._observer.blocks_applied(height)
         self._observer.history_reached(self._bookkeeper.history_height)
+        self._messages.before_stable(height)
         self.post(Applied(height))
 
     def certified(self, certificates: tuple[BlockCertificate, ...]) -> None:
         """These certificates are durable."""
         self._observer.certificates_stored(certificates)
+        for certificate in certificates:
+            self._messages.before_stable(certificate.height)
         self.post(CertificatesStored(certificates))
 
     def storage_failed(self, failure: LedgerError) -> None:
@@ -214,7 +219,7 @@ class Driver:
     async def close(self) -> None:
         """Stop handling events and end the tasks under way; storage is closed by the node."""
         self._inbox.clear()
-        self._pumping = True
+        self._ended = True
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -222,7 +227,7 @@ class Driver:
     def fail(self, reason: str) -> None:
         """Stop the node."""
         if not self.failure.done():
-            self._pumping = True
+            self._ended = True
             self._inbox.clear()
             self.failure.set_result(reason)
 

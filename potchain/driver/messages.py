@@ -35,7 +35,7 @@ class Messages:
         self._post = post
         self._spawn = spawn
         self._misbehaved = misbehaved
-        self._late_votes = LateVotes(self._late, call_later, incoming.quorum_kinds)
+        self._late_votes = LateVotes(self._late, call_later, lambda message: replica.engine.has_enough(message))
         self._nested_under_way: dict[NodeId, int] = {}
 
     def received(self, peer: NodeId, message: ConsensusMessage) -> None:
@@ -54,6 +54,10 @@ class Messages:
     def check_all(self) -> None:
         """Whatever waits is checked now."""
         self._late_votes.release()
+
+    def before_stable(self, height: int) -> None:
+        """A height is about to be executed or certified here: with a checkpoint the engine may forget slots."""
+        self._late_votes.checkpoint(height - height % self._replica.epoch.parameters.checkpoint_interval)
 
     def _late(self, peer: NodeId, message: ConsensusMessage) -> None:
         epoch = self._epoch_of(peer, message)
@@ -77,7 +81,6 @@ class Messages:
         if fault:
             self._misbehaved(peer, fault)
         elif not nested:
-            self._late_votes.checked(message, self._replica.certifier.certified)
             self._post(FrameReceived(peer, message))
         elif self._nested_under_way.get(peer, 0) < len(epoch.members):
             self._nested_under_way[peer] = self._nested_under_way.get(peer, 0) + 1

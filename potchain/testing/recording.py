@@ -56,6 +56,10 @@ class RecordedEngine:
         """The engine's."""
         return self._engine.dump()
 
+    def has_enough(self, message: ConsensusMessage) -> bool:
+        """The engine's."""
+        return self._engine.has_enough(message)
+
     def remembered(self) -> tuple[ConsensusMessage, ...]:
         """The engine's."""
         return self._engine.remembered()
@@ -77,7 +81,6 @@ class RecordingFactory:
         self.version = factory.version
         self.wire_version = factory.wire_version
         self.options_type = factory.options_type
-        self.quorum_kinds = factory.quorum_kinds
         self.engines: list[RecordedEngine] = []
         """In the order of their birth; a node has a new one after every restart."""
 

@@ -11,7 +11,7 @@ from core_network import key, make_genesis
 from potchain.blocks import BLOCK_VOTE, vote_bytes
 from potchain.consensus.interface import ConsensusMessage
 from potchain.consensus.quorum import Quorum
-from potchain.driver.late_votes import COUNTS_MAX, HEIGHTS_MAX, WAIT_S, WAITING_MAX, LateVotes
+from potchain.driver.late_votes import HEIGHTS_MAX, WAIT_S, WAITING_MAX, LateVotes
 from potchain.primitives import NodeId
 from potchain.replica.heard import HeardMessages
 
@@ -28,8 +28,15 @@ class Waiting:
     def __init__(self) -> None:
         self.delivered: list[tuple[NodeId, ConsensusMessage]] = []
         self.timers: list[Callable[[], None]] = []
-        kinds = frozenset({"prepare", "commit"})
-        self.room = LateVotes(lambda *found: self.delivered.append(found), self._later, kinds)
+        self.enough: set[tuple[str, int, bytes]] = set()
+        self.room = LateVotes(lambda *found: self.delivered.append(found), self._later, self._has_enough)
+
+    def _has_enough(self, message: ConsensusMessage) -> bool:
+        return (message.kind, message.sequence, message.digest) in self.enough
+
+    def has(self, message: ConsensusMessage) -> None:
+        """The engine has its quorum of votes like this one."""
+        self.enough.add((message.kind, message.sequence, message.digest))
 
     def _later(self, after_s: float, callback: Callable[[], None]) -> None:
         assert after_s == WAIT_S
@@ -38,11 +45,6 @@ class Waiting:
     def keep(self, message: ConsensusMessage, peer: bytes | None = None) -> bool:
         sender = NodeId(message.sender if peer is None else peer)
         return self.room.keep(sender, message, EPOCH, CERTIFIED)
-
-    def checked(self, *messages: ConsensusMessage) -> None:
-        for message in messages:
-            assert not self.keep(message), "not before a quorum"
-            self.room.checked(message, CERTIFIED)
 
     @property
     def messages(self) -> list[ConsensusMessage]:
@@ -133,49 +135,48 @@ def test_there_is_a_bound_on_what_waits() -> None:
     assert len(room) == 0
 
 
-def test_what_a_quorum_has_said_can_wait() -> None:
+def test_what_the_engine_has_enough_of_can_wait() -> None:
     waiting = Waiting()
-    quorum = Quorum(7).quorum
-    waiting.checked(*[message_of(member, 100, "commit") for member in range(quorum)])
-    surplus = message_of(quorum, 100, "commit")
+    surplus = message_of(3, 100, "commit")
+    assert not waiting.keep(surplus), "not before the engine says so"
+    waiting.has(surplus)
     assert waiting.keep(surplus)
-    assert not waiting.keep(surplus), "the same again, or another one of the same member"
-    assert not waiting.keep(message_of(0, 100, "commit")), "sent again: perhaps it got lost here"
-    assert not waiting.keep(surplus, peer=EPOCH.members[0].node_id)
-    for other in (message_of(quorum, 101, "commit"), message_of(quorum, 100, "prepare"),
-                  message_of(quorum, 100, "commit", view=1)):  # fmt: skip
-        assert not waiting.keep(other), "of which no quorum has come"
+    assert not waiting.keep(surplus), "the same again"
+    assert waiting.keep(message_of(4, 100, "commit"))
+    assert not waiting.keep(message_of(5, 100, "commit"), peer=EPOCH.members[0].node_id)
+    assert not waiting.keep(message_of(5, 101, "commit"))
+    assert not waiting.keep(message_of(5, 100, "prepare"))
     (ring,) = waiting.timers
     ring()
-    assert waiting.messages == [surplus]
+    assert waiting.messages == [surplus, message_of(4, 100, "commit")]
     assert len(waiting.room) == 0
 
 
-def test_only_one_word_of_a_quorum_can_wait() -> None:
+def test_evidence_is_not_put_off() -> None:
     waiting = Waiting()
-    quorum = Quorum(7).quorum
-    vote = message_of(0, 100, "commit")
-    for _ in range(quorum):
-        waiting.room.checked(vote, CERTIFIED)  # again and again, and still one member's
-    assert not waiting.keep(message_of(quorum, 100, "commit"))
-    waiting.checked(*[message_of(member, 100, "commit") for member in range(1, quorum)])
-    other_digest = msgspec.structs.replace(message_of(quorum, 100, "commit"), digest=bytes(32))
-    assert not waiting.keep(other_digest), "evidence is not put off"
-    assert waiting.keep(message_of(quorum, 100, "commit"))
+    surplus = message_of(3, 100, "commit")
+    waiting.has(surplus)
+    assert waiting.keep(surplus)
+    assert not waiting.keep(msgspec.structs.replace(surplus, digest=bytes(32)))
+    assert waiting.messages == [surplus], "both are checked now"
+    assert len(waiting.room) == 0
 
 
-def test_a_liar_cannot_make_the_counts_grow() -> None:
+def test_nothing_waits_beyond_its_checkpoint() -> None:
     waiting = Waiting()
-    for number in range(2 * COUNTS_MAX):
-        waiting.room.checked(
-            ConsensusMessage(0, "commit", number, 100, bytes(32), EPOCH.ids[0], b"", bytes(64)), CERTIFIED
-        )
-    assert len(waiting.room._counts) == COUNTS_MAX
-    fresh = ConsensusMessage(0, "commit", 0, 101, bytes(32), EPOCH.ids[0], b"", bytes(64))
-    waiting.room.checked(fresh, CERTIFIED)
-    assert len(waiting.room._counts) == COUNTS_MAX
-    waiting.room.checked(fresh, 100)
-    assert len(waiting.room._counts) == 1, "what is final is counted no more"
+    low, high = message_of(3, 100, "commit"), message_of(3, 130, "commit")
+    for each in (low, high):
+        waiting.has(each)
+        assert waiting.keep(each)
+    waiting.room.checkpoint(64)
+    assert waiting.messages == []
+    waiting.room.checkpoint(128)
+    assert waiting.messages == [low]
+    assert not waiting.keep(low), "the engine may forget its slot at any moment"
+    final = message_of(3, CERTIFIED, "commit")
+    waiting.has(final)
+    assert not waiting.keep(final)
+    assert len(waiting.room) == 1
 
 
 def test_who_sends_a_message_again_is_known_by_the_very_same_bytes() -> None:

@@ -219,6 +219,38 @@ def test_what_no_member_would_send_is_blamed_even_if_a_host_lets_it_through(
     assert effects.report == (Discard(NodeId(message.sender), message.kind, why, blame=True),)
 
 
+def test_there_are_enough_votes_when_a_quorum_of_first_votes_agrees() -> None:
+    cluster = Cluster(7)
+    cluster.start()
+    engine = cluster.hosts[1].engine
+    assert engine is not None
+    real, junk = bytes([1]) * 32, bytes([2]) * 32
+
+    def take(sender: int, kind: str, digest: bytes) -> None:
+        engine.step(MessageReceived(sign(sender, kind, 0, 1, digest)), 0)
+
+    for kind, needed in (("prepare", 4), ("commit", 5)):
+        late = sign(6, kind, 0, 1, real)
+        take(2, kind, junk)
+        take(2, kind, real)  # a liar's second word counts for nothing
+        for sender in (3, 4, 5, 1, 0)[: needed - 1]:
+            take(sender, kind, real)
+        assert not engine.has_enough(late), kind
+        if kind == "prepare":
+            take(0, kind, real)  # nor does a prepare of the primary
+            assert not engine.has_enough(late)
+            take(6, kind, real)
+            assert not engine.has_enough(late), "its sender has voted: this may be evidence"
+            assert engine.has_enough(sign(0, kind, 0, 1, real))
+        else:
+            take(0, kind, real)
+            assert engine.has_enough(late)
+        assert not engine.has_enough(sign(6, kind, 0, 1, junk))
+        assert not engine.has_enough(sign(6, kind, 0, 2, real))
+        assert not engine.has_enough(sign(6, kind, 1, 1, real))
+    assert not engine.has_enough(sign(6, "view-change", 1, 0, real))
+
+
 def test_a_flood_of_one_member_stays_in_its_own_slots() -> None:
     cluster = Cluster(4, checkpoint_interval=2, log_window=4)
     cluster.start()

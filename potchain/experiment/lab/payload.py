@@ -92,8 +92,8 @@ def opaque_sizes(point: Point) -> tuple[int, ...]:
     total = payload_bytes(point)
     target = min(frame_bytes(point, total), OPAQUE_BYTES_MOST)
     if point.dissemination == "striped":
-        # At least one for each node, or some links would have nothing to carry.
-        target = min(target, max(1, -(-total // point.nodes)))
+        # Many for each node and one at least, or some links would have more to carry than others.
+        target = min(_balanced_bytes(total), OPAQUE_BYTES_MOST, max(1, -(-total // point.nodes)))
     count = -(-total // target)
     return tuple(total // count + (number < total % count) for number in range(count))
 
@@ -127,8 +127,11 @@ def make_transactions(point: Point, types: TransactionTypes, ordinal: int) -> tu
 
 def frame_bytes(point: Point, total: int) -> int:
     """How much a frame of the client should hold."""
-    balanced = max(isqrt(total * OVERHEAD_BYTES), OPAQUE_BYTES_LEAST)
-    return min(max(balanced, _tenth_bytes(point)), FRAME_BYTES_MOST)
+    return min(max(_balanced_bytes(total), _tenth_bytes(point)), FRAME_BYTES_MOST)
+
+
+def _balanced_bytes(total: int) -> int:
+    return max(isqrt(total * OVERHEAD_BYTES), OPAQUE_BYTES_LEAST)
 
 
 def _tenth_bytes(point: Point) -> int:
