@@ -55,7 +55,7 @@ class Sweeping:
             journal: JournalFile | None = None
             if self._out is not None:
                 origin = Provenance(title=self._sweep.title, command=self._command, sweep_text=self._sweep.text)
-                journal = open_folder(self._out, origin, fresh=self._fresh)
+                journal = open_folder(self._out, origin, self._sweep.points, fresh=self._fresh)
             done = 0 if journal is None else len(journal.finished().keys() & set(self._sweep.points))
             total = len(self._sweep.points)
             try:

@@ -152,15 +152,25 @@ def point_of(fields: Mapping[str, object], at: str) -> Point:
 
     Raises ConfigError for a value of a wrong type, ExperimentError for one that is not possible.
     """
-    wanted = dict(fields)
-    if wanted.get("crashed") == ALL_TOLERATED:
-        nodes = wanted.get("nodes", Point().nodes)
-        wanted["crashed"] = Quorum(nodes).faults_max if isinstance(nodes, int) and nodes > 0 else 0
+    wanted = with_tolerated(fields)
+    crashed = wanted.get("crashed")
+    if isinstance(crashed, str):
+        known = f'a number, or "{ALL_TOLERATED}" for as many as n tolerates'
+        raise ConfigError(f"{at}.crashed is {crashed!r}; write {known}")
     try:
         return decode_table(wanted, Point, at).checked()
     except ExperimentError as fault:
         shown = ", ".join(f"{key} = {value!r}" for key, value in fields.items())
         raise ExperimentError(f"{at}: {fault} (at {shown})") from None
+
+
+def with_tolerated(fields: Mapping[str, object]) -> dict[str, object]:
+    """The same fields, with `crashed = "f"` as a number."""
+    wanted = dict(fields)
+    if wanted.get("crashed") == ALL_TOLERATED:
+        nodes = wanted.get("nodes", Point().nodes)
+        wanted["crashed"] = Quorum(nodes).faults_max if isinstance(nodes, int) and nodes > 0 else 0
+    return wanted
 
 
 def _sets_of(file: SweepFile, source: str) -> Iterator[_Set]:

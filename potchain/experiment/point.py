@@ -19,6 +19,10 @@ MEGABIT_OF_THE_SEED = 2**20
 
 NODES_MOST = {"live": 100, "virtual": 300, "model": 3_000}
 """By mode."""
+PAYLOAD_BYTES_MOST = {"live": 512_000_000, "virtual": 512_000_000, "model": 1_000_000_000}
+"""By mode: of all opaque records together. They are made in memory, with all that travels."""
+STORED_BYTES_MOST = 8_000_000_000
+"""Modes live and virtual: payload times nodes. Each node keeps it, in two to three times as much memory."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +71,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ExperimentError(f"nodes is {self.nodes}; mode {self.mode!r} takes from 1 to {most}")
         _within("transactions", self.transactions, 1, 1_000_000)
         _within("transaction_bytes", self.transaction_bytes, 1, 60_000)
+        self._check_payload()
         _within("bandwidth_mbps", self.bandwidth_mbps, 0, 1_000_000)
         if 0 < self.bandwidth_mbps < 0.0001:
             raise ExperimentError(f"bandwidth_mbps is {self.bandwidth_mbps}; at least 0.0001, or 0 for no limit")
@@ -82,6 +87,20 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.mode == "model" and (self.loss or self.slow_primary_ms):
             raise ExperimentError("mode 'model' knows neither loss nor a slow primary; take mode 'virtual'")
         return self
+
+    def _check_payload(self) -> None:
+        if self.payload != "opaque":
+            return
+        total = self.transactions * self.transaction_bytes
+        given = f"transactions is {self.transactions} and transaction_bytes is {self.transaction_bytes}, together"
+        most = PAYLOAD_BYTES_MOST[self.mode]
+        if total > most:
+            raise ExperimentError(f"{given} {total:,} bytes; mode {self.mode!r} takes at most {most:,}")
+        if self.mode != "model" and total * self.nodes > STORED_BYTES_MOST:
+            raise ExperimentError(
+                f"{given} {total:,} bytes; {self.nodes} nodes in mode {self.mode!r} take at most "
+                f"{STORED_BYTES_MOST // self.nodes:,}"
+            )
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:

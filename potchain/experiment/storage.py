@@ -12,7 +12,7 @@ group, and columns made from the fields of `Point` and `SynchronizeResult`, so t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,10 @@ class JournalFile:
         """What need not be measured again. What failed is tried again."""
         return {point: outcome for point, outcome in self._outcomes.items() if outcome.result is not None}
 
+    def others(self, points: Collection[Point]) -> list[Point]:
+        """What it holds, measured or failed, that is none of these; sorted."""
+        return sorted(self._outcomes.keys() - set(points), key=order_of)
+
     def add(self, outcome: Outcome) -> None:
         """One more."""
         self._outcomes[outcome.point] = outcome
@@ -97,13 +101,26 @@ class JournalFile:
         self._file.flush()
 
 
-def open_folder(folder: Path, origin: Provenance, *, fresh: bool = False) -> JournalFile:
-    """Make the folder of a sweep, or go on in it; `fresh`: forget what is done. Raises ExperimentError as `JournalFile`
-    does, and OSError when the folder cannot be written."""
+def open_folder(folder: Path, origin: Provenance, points: Collection[Point], *, fresh: bool = False) -> JournalFile:
+    """Make the folder of a sweep of these points, or go on in it; `fresh`: forget what is done.
+
+    Raises ExperimentError as `JournalFile` does, and when points of another sweep are in there; OSError when the folder
+    cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if fresh:
         (folder / JOURNAL).unlink(missing_ok=True)
     journal = JournalFile(folder / JOURNAL)
+    others = journal.others(points)
+    if others:
+        journal.close()
+        titles = (read_provenance(folder).title, origin.title)
+        before, now = (repr(title) if title else "without a title" for title in titles)
+        raise ExperimentError(
+            f"{folder} holds {len(others):,} point{'s' * (len(others) > 1)} of the sweep {before} that this one, "
+            f"{now}, does not ask for, such as {_difference(others[0], points)}; give another --out, or "
+            f"--fresh to measure everything again and forget what is there"
+        )
     (folder / RESULTS).unlink(missing_ok=True)  # of another run; it must not be taken for this one's
     (folder / ORIGIN).write_bytes(msgspec.json.format(msgspec.json.encode(origin)) + b"\n")
     if origin.sweep_text:
@@ -111,6 +128,14 @@ def open_folder(folder: Path, origin: Provenance, *, fresh: bool = False) -> Jou
     else:
         (folder / SWEEP).unlink(missing_ok=True)
     return journal
+
+
+def _difference(other: Point, points: Collection[Point]) -> str:
+    """Fields of a point whose values no wanted point has; all that are not at their defaults if there are none."""
+    fields = msgspec.structs.asdict(other)
+    strange = [key for key, value in fields.items() if all(getattr(point, key) != value for point in points)]
+    changed = [key for key, value in fields.items() if value != getattr(Point(), key)]
+    return ", ".join(f"{key} = {fields[key]!r}" for key in strange or changed) or "the point of all defaults"
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -133,7 +158,10 @@ def read_journal(path: Path, stored: bytes) -> dict[Point, Outcome]:
             entry = decoder.decode(line)
         except msgspec.MsgspecError as fault:
             if number == 0:
-                raise ExperimentError(f"{path} is no journal of a sweep: {fault}") from None
+                raise ExperimentError(
+                    f"{path} is no journal of a sweep: {fault}; give --fresh to measure everything again, or "
+                    f"another --out"
+                ) from None
             continue  # torn: its point is measured again
         if isinstance(entry, JournalLine):
             outcomes[entry.outcome.point] = entry.outcome

@@ -15,11 +15,13 @@ from typing import Protocol
 
 import msgspec
 
+from potchain.errors import PluginError
 from potchain.experiment.extra import require
 from potchain.experiment.grid import order_of
 from potchain.experiment.point import Point
 from potchain.experiment.result import SynchronizeResult
 from potchain.registry import load_plugins
+from potchain.tables import nearest_hint
 
 Measure = Callable[[Point], SynchronizeResult]
 """Measures one point. Must be importable by name (no lambda): it runs in other processes and on other machines."""
@@ -60,9 +62,12 @@ def check_installed(points: Sequence[Point]) -> None:
 
     Raises PluginError with the nearest name, ExperimentError with what to install.
     """
-    registry = load_plugins()
-    for name in sorted({point.engine for point in points}):
-        registry.engine(name)
+    installed = load_plugins().engines
+    for name in sorted({point.engine for point in points} - installed.keys()):
+        raise PluginError(
+            f"unknown consensus engine {name!r} (installed: {', '.join(sorted(installed)) or 'none'}; "
+            f"{nearest_hint(name, installed)}); say another with --engine, or as engine in the sweep file"
+        )
     require("an experiment", "numpy")
 
 

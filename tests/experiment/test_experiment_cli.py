@@ -141,6 +141,41 @@ def test_an_interrupted_sweep_is_code_130_and_goes_on(
     assert "4 points, 3 of them done before" in capsys.readouterr().err
 
 
+def test_the_folder_of_another_sweep_is_not_taken_over(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["experiment", "sweep", str(sweep_file), "--out", str(out), "--jobs", "1"]
+    measured_by(made_up, monkeypatch)
+    assert cli.main(arguments) == 0
+    before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+
+    sweep_file.write_text(SWEEP.replace("Two sizes & two seeds", "Others").replace("[4, 7]", "[7, 10]"))
+    assert cli.main(arguments) == 2
+    words = f"{out} holds 2 points of the sweep 'Two sizes & two seeds' that this one, 'Others', does not ask for"
+    assert f"{words}, such as nodes = 4; give another --out, or --fresh" in capsys.readouterr().err
+    table = ["experiment", "table", "--engine", "pbft", "--seeds", "2", "--jobs", "1", "--out"]
+    assert cli.main([*table, str(out)]) == 2
+    assert f"{out} holds 4 points" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+    assert cli.main([*arguments, "--fresh"]) == 0
+    assert {outcome.point.nodes for outcome in read_results(out / "results.parquet")} == {7, 10}
+
+
+def test_a_sweep_may_grow_in_its_folder(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["experiment", "sweep", str(sweep_file), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    measured_by(made_up, monkeypatch)
+    assert cli.main(arguments) == 0
+    sweep_file.write_text(SWEEP.replace("1-2", "1-3"))
+    capsys.readouterr()
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().err.startswith("6 points, 4 of them done before")
+
+
 def test_the_table_has_every_cell_of_the_go_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,7 @@ def test_an_empty_file_is_the_default_point() -> None:
         ('seeds="0-99999999999999"', "more than 100,000 seeds"),
         ("[grid]\nnodes=4", "nodes is 4; write a list, or put it into [fixed]"),
         ('[fixed]\nnodes="many"', "Expected `int`, got `str`"),
+        ('[fixed]\ncrashed="g"', "[grid].crashed is 'g'; write a number, or \"f\" for as many as n tolerates"),
         ('[fixed]\nmode="quick"', "Invalid enum value 'quick'"),
         ("[", "is not TOML"),
     ],
@@ -106,6 +107,7 @@ def test_what_is_wrong_with_a_file_is_said(text: str, words: str) -> None:
         ("[fixed]\nbandwidth_mbps=-1", "bandwidth_mbps is -1"),
         ("[fixed]\nlatency_ms=inf", "latency_ms is inf"),
         ('[fixed]\nnodes=0\n[[series]]\ncrashed="f"', "nodes is 0"),
+        ("[fixed]\ntransactions=1000000\n[grid]\ntransaction_bytes=[60000]", "together 60,000,000,000 bytes"),
         ('[fixed]\nmode="model"\nloss=0.1', "mode 'model' knows neither loss"),
         ('seeds="1-1001"\n[grid]\nnodes=[' + "4," * 100 + "]", "100,100 points; at most 100,000"),
     ],
@@ -139,3 +141,10 @@ def test_the_sweep_files_of_the_documentation_can_be_run() -> None:
     assert len(blocks) >= 3
     for block in blocks:
         assert points_of(block)
+
+
+def test_the_sweeps_that_are_committed_can_be_run() -> None:
+    files = sorted((Path(__file__).parent.parent.parent / "bench" / "sweeps").glob("*.toml"))
+    assert files
+    for file in files:
+        assert read_sweep(file).points

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from potchain.errors import ExperimentError
@@ -143,8 +145,61 @@ def test_sockets_do_the_same() -> None:
         ({"engine": "raft"}, "engine is 'raft'; installed are: fpbft, pbft"),
         ({"mode": "model", "loss": 0.1}, "take mode 'virtual'"),
         ({"megabit": 1000}, "megabit is 1000"),
+        ({"mode": "zz"}, "mode is 'zz'; possible are 'live', 'virtual', 'model'"),
+        (
+            {"transactions": 1_000_000, "transaction_bytes": 60_000},
+            "transactions is 1000000 and transaction_bytes is 60000, together 60,000,000,000 bytes; "
+            "mode 'virtual' takes at most 512,000,000",
+        ),
+        ({"mode": "model", "transactions": 20_000, "transaction_bytes": 50_001}, "'model' takes at most 1,000,000,000"),
+        (
+            {"nodes": 100, "mode": "live", "transactions": 8_001, "transaction_bytes": 10_000},
+            "80,010,000 bytes; 100 nodes in mode 'live' take at most 80,000,000",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_starts(values: dict[str, object], words: str) -> None:
     with pytest.raises(ExperimentError, match=words):
         synchronize_point(changed(**values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"transactions": 8_000, "transaction_bytes": 10_000, "nodes": 100},
+        {"transactions": 20_000, "transaction_bytes": 50_000, "nodes": 3_000, "mode": "model"},
+        {"transactions": 1_000_000, "transaction_bytes": 60_000, "payload": "transfers"},
+    ],
+)
+def test_payloads_up_to_the_limits_are_possible(values: dict[str, object]) -> None:
+    assert changed(**values).checked() == changed(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"model": "zz"}, "model is 'zz'; possible are 'per_link', 'shared'"),
+        ({"dissemination": "zz"}, "dissemination is 'zz'; possible are 'plain', 'multicast', 'tree', 'striped', "),
+        ({"payload": "zz"}, "payload is 'zz'; possible are 'opaque', 'transfers'"),
+        ({"mode": "zz"}, "mode is 'zz'; possible are 'live', 'virtual', 'model'"),
+        ({"mode": ["live"]}, "mode is ['live']; possible are"),
+        ({"seed": 1.5}, "seed is 1.5; it must be a whole number"),
+        ({"seed": "a"}, "seed is 'a'; it must be a whole number"),
+        ({"nodes": True}, "nodes is True; it must be a whole number"),
+        ({"nodes": 4.5}, "nodes is 4.5; it must be a whole number"),
+        ({"latency_ms": "x"}, "latency_ms is 'x'; it must be a number"),
+        ({"loss": None}, "loss is None; it must be a number"),
+        ({"engine": 5}, "engine is 5; it must be a text"),
+        ({"crashed": "g"}, "crashed is 'g'; it must be a whole number, or 'f' for as many as n tolerates"),
+    ],
+)
+def test_values_of_a_wrong_type_are_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ExperimentError) as caught:
+        synchronize(**values)
+    assert words in str(caught.value)
+
+
+def test_whole_numbers_numpys_numbers_and_f_are_understood() -> None:
+    numbers: dict[str, Any] = {"nodes": np.int64(7), "latency_ms": np.float32(20), "bandwidth_mbps": 1}
+    result = synchronize(transactions=10, crashed="f", mode="model", **numbers)
+    assert result.point == Point(nodes=7, transactions=10, latency_ms=20.0, bandwidth_mbps=1.0, crashed=2, mode="model")
