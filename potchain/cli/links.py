@@ -121,12 +121,20 @@ async def _get(url: str, token: str) -> JsonObject:
 
 
 async def _put(urls: tuple[str, ...], token: str, spec: LinkSpec) -> list[JsonObject]:
+    """Nothing is changed anywhere before every node has answered once."""
     from potchain.client import NodeClient
 
-    answers = []
     for url in urls:
-        async with NodeClient(url, token=token, attempts_max=1) as node:
-            answers.append(await node.put("/v1/links", spec))
+        await _get(url, token)
+    answers: list[JsonObject] = []
+    try:
+        for url in urls:
+            async with NodeClient(url, token=token, attempts_max=1) as node:
+                answers.append(await node.put("/v1/links", spec))
+    finally:
+        if answers and len(answers) < len(urls):
+            done, left = ", ".join(urls[: len(answers)]), ", ".join(urls[len(answers) :])
+            click.echo(f"in force at {done}; not at {left}", err=True)
     return answers
 
 

@@ -94,6 +94,26 @@ def test_mistakes_have_an_exit_code(
     assert message in capsys.readouterr().err
 
 
+def test_several_nodes_change_together_or_it_is_said_which_did(capsys: pytest.CaptureFixture[str]) -> None:
+    willing, locked = PaperNode(), PaperNode()
+    willing.takes_links = True
+
+    async def ask(*more: str) -> int:
+        async with serving(willing) as one, serving(locked) as other:
+            urls = {"locked": other.url, "gone": "http://127.0.0.1:1"}
+            nodes = [word for name in more for word in ("--node", urls[name])]
+            return await asyncio.to_thread(run, ["links", "set", "--latency-ms", "7", "--node", one.url, *nodes])
+
+    assert asyncio.run(ask("gone")) == 3
+    assert willing.profile.off, "one does not answer: nothing was changed anywhere"
+    capsys.readouterr()
+    assert asyncio.run(ask("locked")) == 4
+    assert not willing.profile.off
+    said = capsys.readouterr().err
+    assert "in force at http://127.0.0.1:" in said
+    assert "; not at http://127.0.0.1:" in said
+
+
 @pytest.mark.parametrize("text", ["= 3", "[links]\nloss = 0.1\n[api]\nport = 3\n", "[links]\nloss = -1\n"])
 def test_an_unusable_file_is_refused(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "conditions.toml"
