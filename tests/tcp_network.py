@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
+import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha256
@@ -38,11 +40,17 @@ def node_id_of(index: int) -> NodeId:
     return NodeId(bytes([index + 1]) * 20)
 
 
+_PORTS = iter(range(10_000 + os.getpid() % 50 * 100, 18_000))
+"""Below the ports that systems give to callers, so that no connection of this process takes one of them."""
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago and that no earlier call gave."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise AssertionError("no free port is left")
 
 
 def run(work: Coroutine[None, None, None], loop: str = "asyncio") -> None:

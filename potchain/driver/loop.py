@@ -309,7 +309,7 @@ class Driver:
     def _transmit(self, action: Transmit) -> None:
         frame = self._short_ids.shortened(action.frame) if action.to is None else action.frame
         data = wire.encode_frame(frame, compress=self.replica.dissemination.compress)
-        channel = wire.channel_of(data)
+        channel = Channel.BULK if action.again else wire.channel_of(data)
         if self._followers and action.to is None and _is_block_vote(action.frame):
             for node in self._followers:
                 self._transport.send(node, channel, data)

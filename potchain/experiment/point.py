@@ -19,8 +19,10 @@ MEGABIT_OF_THE_SEED = 2**20
 
 NODES_MOST = {"live": 100, "virtual": 300, "model": 3_000}
 """By mode."""
-PAYLOAD_BYTES_MOST = {"live": 512_000_000, "virtual": 512_000_000, "model": 1_000_000_000}
-"""By mode: of all opaque records together. They are made in memory, with all that travels."""
+TRANSFERS_MOST = 10_000
+"""What one proposal may hold, and a point is one decision. Of opaque records many share a transaction."""
+PAYLOAD_BYTES_MOST = 512_000_000
+"""Of all opaque records together. They are made in memory, with all that travels, and fit in one proposal too."""
 STORED_BYTES_MOST = 8_000_000_000
 """Modes live and virtual: payload times nodes. Each node keeps it, in two to three times as much memory."""
 
@@ -89,13 +91,17 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self
 
     def _check_payload(self) -> None:
-        if self.payload != "opaque":
+        if self.payload == "transfers":
+            if self.transactions > TRANSFERS_MOST:
+                raise ExperimentError(
+                    f"transactions is {self.transactions}; of payload 'transfers' at most {TRANSFERS_MOST:,}, what one "
+                    f"proposal holds"
+                )
             return
         total = self.transactions * self.transaction_bytes
         given = f"transactions is {self.transactions} and transaction_bytes is {self.transaction_bytes}, together"
-        most = PAYLOAD_BYTES_MOST[self.mode]
-        if total > most:
-            raise ExperimentError(f"{given} {total:,} bytes; mode {self.mode!r} takes at most {most:,}")
+        if total > PAYLOAD_BYTES_MOST:
+            raise ExperimentError(f"{given} {total:,} bytes; at most {PAYLOAD_BYTES_MOST:,}")
         if self.mode != "model" and total * self.nodes > STORED_BYTES_MOST:
             raise ExperimentError(
                 f"{given} {total:,} bytes; {self.nodes} nodes in mode {self.mode!r} take at most "

@@ -180,6 +180,8 @@ class Transmit(msgspec.Struct, frozen=True):
 
     to: NodeId | None
     frame: Frame
+    again: bool = False
+    """It was sent before, in vain perhaps, and waits behind what was not."""
 
 
 class StartTimer(msgspec.Struct, frozen=True):

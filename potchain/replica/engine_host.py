@@ -199,7 +199,7 @@ class EngineHost:
             case consensus.CheckProposal():
                 self._desk.check_asked(ask, self._now)
             case consensus.FetchProposal():
-                self._exchange.fetch(ask)
+                self._exchange.fetch(ask, self._now.monotonic_ns)
             case consensus.FetchMessages():
                 self._exchange.fetch_messages(ask)
             case consensus.KeepInFlight():

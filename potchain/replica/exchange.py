@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from potchain.blocks import Proposal, proposal_digest, proposal_fault
 from potchain.consensus.interface import CheckProposal, ConsensusMessage, FetchMessages, FetchProposal
 from potchain.pool import TransactionPool
-from potchain.primitives import NS_PER_MS, Digest, NodeId
+from potchain.primitives import NS_PER_MS, NS_PER_S, Digest, NodeId
 from potchain.replica import wire
 from potchain.replica.actions import ServeBlocks, Transmit
 from potchain.replica.epochs import KnownEpochs
@@ -19,17 +21,32 @@ from potchain.replica.proposing import ProposalDesk
 
 SERVE_INTERVAL_NS = 100 * NS_PER_MS
 """Least time between two answers with others' messages to one peer."""
+ASKED_AT_ONCE = 2
+"""Peers that are asked for a proposal at a time: each may send a whole block. Of four nodes one of two is correct."""
+AGAIN_NS, AGAIN_MOST_NS = NS_PER_S, 8 * NS_PER_S
+"""The next ones are asked after the first of these waits, then after twice as long each time, up to the second."""
+
+
+class _Asked(msgspec.Struct, eq=False):
+    ask: FetchProposal
+    due_ns: int
+    """When others may be asked."""
+    times: int = 0
 
 
 class Exchange:
     """Answers peers, and remembers what was asked of them."""
 
-    def __init__(self, epochs: KnownEpochs, pool: TransactionPool, desk: ProposalDesk, outbox: Outbox) -> None:
+    def __init__(
+        self, me: NodeId, epochs: KnownEpochs, pool: TransactionPool, desk: ProposalDesk, outbox: Outbox
+    ) -> None:
+        self._me = me
         self._epochs = epochs
         self._pool = pool
         self._desk = desk
         self._outbox = outbox
-        self._asked: dict[Digest, FetchProposal] = {}
+        self._asked: dict[Digest, _Asked] = {}
+        self._connected: set[NodeId] = set()
         self._served_ns: dict[NodeId, int] = {}
 
     def __len__(self) -> int:
@@ -53,24 +70,48 @@ class Exchange:
         elif ask.sequence <= applied:
             self._outbox.now(ServeBlocks(peer, ask.sequence, 1))
 
-    def fetch(self, ask: FetchProposal) -> None:
-        """Ask everyone for a proposal."""
-        if ask.digest in self._asked or len(self._asked) < self._epochs.current.parameters.log_window:
-            self._asked[ask.digest] = ask
-            self._outbox.then(Transmit(None, wire.FetchProposal(ask.sequence, ask.digest)))
+    def fetch(self, ask: FetchProposal, now_ns: int) -> None:
+        """Ask some members for a proposal; others in turn, more and more seldom, when it is asked for again."""
+        asked = self._asked.get(ask.digest)
+        if asked is None:
+            if len(self._asked) >= self._epochs.current.parameters.log_window:
+                return
+            asked = self._asked[ask.digest] = _Asked(ask, now_ns)
+        self._send(asked, now_ns)
 
-    def fetch_again(self, certified: int) -> None:
+    def fetch_again(self, certified: int, now_ns: int) -> None:
         """Nothing moved: ask again for what is too new to come as a certified block."""
-        for ask in [ask for ask in self._asked.values() if ask.sequence > certified]:
-            self._outbox.then(Transmit(None, wire.FetchProposal(ask.sequence, ask.digest)))
+        for asked in [each for each in self._asked.values() if each.ask.sequence > certified]:
+            self._send(asked, now_ns)
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """It can be asked."""
+        self._connected.add(peer)
+
+    def peer_gone(self, peer: NodeId) -> None:
+        """It cannot be asked."""
+        self._connected.discard(peer)
+
+    def _send(self, asked: _Asked, now_ns: int) -> None:
+        # Every node begins at its own place, so that those who lack the same do not all ask the same.
+        ids = self._epochs.current.ids
+        place = ids.index(self._me) if self._me in ids else 0
+        peers = [each for each in (*ids[place:], *ids[:place]) if each in self._connected]
+        if not peers or now_ns < asked.due_ns:
+            return
+        first = asked.times * ASKED_AT_ONCE
+        for turn in range(first, first + min(ASKED_AT_ONCE, len(peers))):
+            frame = wire.FetchProposal(asked.ask.sequence, asked.ask.digest)
+            self._outbox.then(Transmit(peers[turn % len(peers)], frame))
+        asked.due_ns = now_ns + min(AGAIN_NS << min(asked.times, 8), AGAIN_MOST_NS)
+        asked.times += 1
 
     def answered(self, proposal: Proposal) -> CheckProposal | None:
         """The check to make of a proposal that was asked for; None for one that was not, or whose ids do not fit."""
         # The digest covers the header alone: other ids under it would be planted for good.
         if proposal_fault(proposal) is not None:
             return None
-        ask = self._asked.pop(proposal_digest(proposal.header), None)
-        if ask is None:
+        if self._asked.pop(proposal_digest(proposal.header), None) is None:
             return None
         # A quorum stands behind this digest: clock and proposer are not checked again.
         return CheckProposal(proposal=proposal, view=0, fresh=False, sources=self._epochs.current.ids)

@@ -116,7 +116,7 @@ class OwnMessages:
         for slot, kept in self._kept.items():
             if self.now_ns < kept.due_ns or not _matters(slot, certified):
                 continue
-            self._outbox.then(Transmit(None, kept.message))
+            self._outbox.then(Transmit(None, kept.message, again=True))
             kept.times += 1
             if kept.times >= AGAIN_OFTEN:
                 kept.due_ns = self.now_ns + min(AGAIN_NS << min(kept.times - AGAIN_OFTEN, 8), AGAIN_MOST_NS)

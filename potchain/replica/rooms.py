@@ -104,7 +104,7 @@ class Rooms:
             tip_hash=boot.tip_hash,
             decided_proposals=boot.decided_proposals,
         )
-        self.exchange = Exchange(epochs, pool, self.desk, outbox)
+        self.exchange = Exchange(me, epochs, pool, self.desk, outbox)
         self._furnish(boot)
 
     def _furnish(self, boot: ReplicaBoot) -> None:

@@ -76,6 +76,7 @@ class Upkeep:
         self._connected[peer] = None
         self._outbox.then(Transmit(peer, self._progress(now)))
         self._returning.peer_connected(peer)
+        self._exchange.peer_connected(peer)
         self._own.resend(peer, self._certifier.certified)
         self._forward(peer, now)  # gossip from before the connection did not reach it
 
@@ -84,6 +85,7 @@ class Upkeep:
         self._connected.pop(peer, None)
         self._returning.peer_gone(peer, now)
         self._catch_up.gone(peer)
+        self._exchange.peer_gone(peer)
 
     def ask_for_blocks(self, now: Now, *, stuck: bool) -> None:
         """Ask a peer for blocks if this node is behind. What comes after its epoch it cannot check yet."""
@@ -144,7 +146,7 @@ class Upkeep:
         """Without progress: send and ask again."""
         self._own.resend_to_all(self._certifier.certified)
         self.ask_for_blocks(now, stuck=True)
-        self._exchange.fetch_again(self._catch_up.credible_height)
+        self._exchange.fetch_again(self._catch_up.credible_height, now.monotonic_ns)
 
     def _progress(self, now: Now) -> wire.PeerProgress:
         height, certified = self._chain.applied.height, self._certifier.certified

@@ -19,7 +19,6 @@ import msgspec
 
 from potchain.links import LinkProfile, Outbound
 from potchain.primitives import NodeId
-from potchain.replica.wire import channel_of
 from potchain.sim.plan import Link
 from potchain.sim.scheduler import Scheduler, VirtualLoop
 from potchain.transport import FRAME_OVERHEAD_BYTES, Channel
@@ -179,17 +178,17 @@ class Network:
 
     # --- frames -------------------------------------------------------------------------------------------------------
 
-    def send(self, sender: int, to: NodeId, data: bytes) -> list[tuple[int, str]]:
+    def send(self, sender: int, to: NodeId, channel: Channel, data: bytes) -> list[tuple[int, str]]:
         """Send to every copy of an identity that has a session; for each, what becomes of the frame, in words."""
         fates = []
         for receiver in self._by_id.get(to, ()):
             session = self._sessions.get(_pair(sender, receiver))
             if session is not None:
                 self.frames += 1
-                fates.append((receiver, self._send(sender, receiver, session, data)))
+                fates.append((receiver, self._send(sender, receiver, session, channel, data)))
         return fates
 
-    def _send(self, sender: int, receiver: int, session: _Session, data: bytes) -> str:
+    def _send(self, sender: int, receiver: int, session: _Session, channel: Channel, data: bytes) -> str:
         way, link, now_ns = self._ways[sender, receiver], self._link, self._scheduler.now_ns
         draws = [way.rng.random() for _ in range(4)]
         if way.cuts:
@@ -202,7 +201,7 @@ class Network:
         if outbound is not None:
             frame = _Shaped(receiver, session, data, after_ns)
             size = len(data) + FRAME_OVERHEAD_BYTES
-            urgent = channel_of(data) == Channel.VOTES
+            urgent = channel is Channel.VOTES
             outbound.offer(self._ports[receiver].name, frame, size, urgent=urgent, now_ns=now_ns)
             self._advance(sender)
             return "on a shaped link"

@@ -31,6 +31,7 @@ from potchain.sim.process import Process
 from potchain.sim.scheduler import Scheduler, VirtualLoop, run_handle
 from potchain.sim.trace import Trace, frame_text
 from potchain.sim.watching import Watchers
+from potchain.transport import Channel
 
 ANSWER_CODES_OF_BUSY_NODES = (b'"pool_full"', b'"syncing"', b'"timeout"')
 """Answers of class 5xx that a healthy node may give."""
@@ -240,7 +241,7 @@ class SimNode:
 
     # --- frames out ---------------------------------------------------------------------------------------------------
 
-    def send(self, to: NodeId, data: bytes) -> bool:
+    def send(self, to: NodeId, channel: Channel, data: bytes) -> bool:
         """A frame of the shipping node."""
         if not self.boundary("before a send"):
             return False
@@ -252,20 +253,21 @@ class SimNode:
         assert frame is not None, "it was decoded with its bytes"
         sent = True
         if self.middleware is None:
-            sent = self._transmit(to, frame, data)
+            sent = self._transmit(to, channel, frame, data)
         else:
             for receiver, other in self.middleware.outgoing(to, frame, self._world.scheduler.now_ns):
-                self._transmit(receiver, other, data if other is frame else encoded(other))
+                self._transmit(receiver, channel, other, data if other is frame else encoded(other))
         self.boundary("after a send")
         return sent
 
     def inject(self, to: NodeId, frame: wire.Frame) -> None:
         """A frame that middleware made up."""
         if self._process is not None:
-            self._transmit(to, frame, wire.encode_frame(frame))
+            data = wire.encode_frame(frame)
+            self._transmit(to, wire.channel_of(data), frame, data)
 
-    def _transmit(self, to: NodeId, frame: wire.Frame | bytes, data: bytes) -> bool:
-        fates = self._world.network.send(self.index, to, data)
+    def _transmit(self, to: NodeId, channel: Channel, frame: wire.Frame | bytes, data: bytes) -> bool:
+        fates = self._world.network.send(self.index, to, channel, data)
         if not fates:
             return False
         if data is not self._last_data:

@@ -78,7 +78,7 @@ class ProcessHost(StoreHost, Protocol):
         """Its readings of time."""
         ...
 
-    def send(self, to: NodeId, data: bytes) -> bool:
+    def send(self, to: NodeId, channel: Channel, data: bytes) -> bool:
         """Give a frame to the network."""
         ...
 
@@ -230,7 +230,7 @@ class VirtualTransport:
 
     def send(self, to: NodeId, channel: Channel, frame: bytes) -> bool:
         """Into the simulated network."""
-        return self._host.send(to, frame)
+        return self._host.send(to, channel, frame)
 
     def misbehaved(self, peer: NodeId, reason: str) -> None:
         """Noted; sessions stay, which gives a liar more chances, not fewer."""

@@ -83,7 +83,8 @@ def test_what_is_sent_again_is_the_very_same() -> None:
     for kind in ("prepare", "commit"):
         desk.send(kind, 1)
         sent += desk.persisted()
-    assert desk.resent(0) == sent
+    assert sent == [Transmit(None, message) for message in desk.counted]
+    assert desk.resent(0) == [Transmit(None, message, again=True) for message in desk.counted]
     assert desk.resent(0, PEER) == [Transmit(PEER, message) for message in desk.counted]
 
 
@@ -135,5 +136,5 @@ def test_messages_of_an_earlier_run_are_sent_again_as_they_were() -> None:
     before.send("prepare", 3)
     before.persisted()
     after = Desk(kept=before.counted)
-    assert after.resent(2) == [Transmit(None, before.counted[0])]
+    assert after.resent(2) == [Transmit(None, before.counted[0], again=True)]
     assert after.counted == [], "the engine had them at its birth"

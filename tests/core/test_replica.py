@@ -8,7 +8,7 @@ from replica_cluster import RICH, Cluster, Node, frames_of, is_vote
 from potchain.blocks import BLOCK_VOTE, Proposal, build_proposal, proposal_digest
 from potchain.consensus.interface import ConsensusMessage
 from potchain.dissemination import DisseminationOptions
-from potchain.primitives import NS_PER_MS
+from potchain.primitives import NS_PER_MS, NS_PER_S
 from potchain.replica import wire
 from potchain.replica.actions import Blame, FrameReceived, Notice, Persist
 from potchain.replica.chain import UNAPPLIED_MAX
@@ -313,6 +313,37 @@ def test_one_node_without_the_proposal_gets_it_from_another() -> None:
     assert frames_of(cluster, [wire.FetchProposal], BACKUP)
     cluster.advance(4_000)
     cluster.assert_agreement(1)
+
+
+def test_a_proposal_is_asked_of_two_others_at_a_time_and_more_and_more_seldom() -> None:
+    cluster = Cluster(nodes=7)
+    asked: list[tuple[int, int]] = []
+
+    def passes(sender: int, to: int, frame: wire.Frame) -> bool:
+        if isinstance(frame, wire.FetchProposal):
+            asked.append(((cluster.now_ns - began_ns) // NS_PER_S, to))
+        lost = wire.ProposalAnswer | wire.BlocksAnswer
+        return to != BACKUP or not (isinstance(frame, lost) or is_vote(frame, "pre-prepare"))
+
+    cluster.passes = passes
+    began_ns = cluster.now_ns
+    cluster.submit(0, cluster.transfer("alice", 0))
+    cluster.advance(20_000)
+    assert asked == [(0, 3), (0, 4), (1, 5), (1, 6), (3, 0), (3, 1), (7, 3), (7, 4), (15, 5), (15, 6)]
+    cluster.heal()
+    cluster.advance(8_000)
+    cluster.assert_agreement(1)
+
+
+def test_a_peer_that_is_gone_is_not_asked_for_a_proposal() -> None:
+    cluster = Cluster(nodes=7)
+    cluster.settle()
+    cluster.crash(BACKUP + 1)
+    cluster.passes = lambda sender, to, frame: not (to == BACKUP and is_vote(frame, "pre-prepare"))
+    cluster.submit(0, cluster.transfer("alice", 0))
+    cluster.settle()
+    asked = [to for sender, to, frame in cluster.sent if isinstance(frame, wire.FetchProposal)]
+    assert asked == [BACKUP + 2, BACKUP + 3]
 
 
 def test_a_proposal_whose_ids_are_not_the_headers_is_not_taken() -> None:

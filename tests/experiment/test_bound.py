@@ -89,3 +89,13 @@ def test_it_is_never_above_virtual_and_not_far_below(seed: int) -> None:
     assert result.bound_seconds is not None
     assert result.seconds_to_quorum is not None
     assert result.bound_seconds <= result.seconds_to_quorum <= 1.1 * result.bound_seconds
+
+
+@pytest.mark.parametrize("dissemination", ["plain", "striped"])
+def test_what_is_sent_again_does_not_hold_up_bodies_on_a_shared_uplink(dissemination: str) -> None:
+    point = Point(nodes=16, latency_ms=300, bandwidth_mbps=0.1, bandwidth_model="shared")
+    point = msgspec.structs.replace(point, dissemination=dissemination)
+    result, model = measure_virtual(point.checked()), measure_model(msgspec.structs.replace(point, mode="model"))
+    assert result.seconds_to_quorum is not None
+    assert model.seconds_to_quorum is not None, "nothing is sent again there"
+    assert result.seconds_to_quorum <= 1.08 * model.seconds_to_quorum

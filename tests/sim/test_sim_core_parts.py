@@ -19,6 +19,7 @@ from potchain.sim.plan import Link
 from potchain.sim.scheduler import EXECUTOR_NS, Scheduler, VirtualLoop
 from potchain.sim.stores import Commits
 from potchain.sim.verification import VerificationMemory
+from potchain.transport import Channel
 
 GENESIS_HASH = bytes(32)
 FAR_NS = 10**12
@@ -283,7 +284,7 @@ class Wires:
     def send(self, count: int, to: str = "b") -> list[bytes]:
         frames = [bytes((number,)) for number in range(count)]
         for frame in frames:
-            self.network.send(0, NodeId(to.encode()), frame)
+            self.network.send(0, NodeId(to.encode()), Channel.VOTES, frame)
         return frames
 
 

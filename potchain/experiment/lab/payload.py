@@ -21,6 +21,7 @@ from potchain.application.interface import BlockContext, EventData, StateReader,
 from potchain.consensus.quorum import Quorum
 from potchain.crypto import SigningKey
 from potchain.dissemination.bundle import BUNDLE_BYTES_MAX, BUNDLE_TRANSACTIONS_MAX, needed_shares
+from potchain.driver.short_ids import SHORT_ID_BYTES
 from potchain.experiment.point import Point
 from potchain.genesis import Epoch, Genesis
 from potchain.primitives import LargeBytes, uint256
@@ -91,10 +92,9 @@ def opaque_sizes(point: Point) -> tuple[int, ...]:
     """Bytes of records in each opaque transaction, by nonce."""
     total = payload_bytes(point)
     target = min(frame_bytes(point, total), OPAQUE_BYTES_MOST)
-    if point.dissemination == "striped":
-        # Many for each node and one at least, or some links would have more to carry than others.
-        target = min(_balanced_bytes(total), OPAQUE_BYTES_MOST, max(1, -(-total // point.nodes)))
     count = -(-total // target)
+    if point.dissemination == "striped":
+        count = _striped(point, total)
     return tuple(total // count + (number < total % count) for number in range(count))
 
 
@@ -128,6 +128,19 @@ def make_transactions(point: Point, types: TransactionTypes, ordinal: int) -> tu
 def frame_bytes(point: Point, total: int) -> int:
     """How much a frame of the client should hold."""
     return min(max(_balanced_bytes(total), _tenth_bytes(point)), FRAME_BYTES_MOST)
+
+
+def _striped(point: Point, total: int) -> int:
+    """How many transactions: equally many for each node, or some links would have more to carry than others.
+
+    A link carries its node's part alone, but a proposal names the transactions of all.
+    """
+    nodes = point.nodes - point.crashed
+    part = -(-total // nodes)
+    balanced = isqrt(part * OVERHEAD_BYTES + total * SHORT_ID_BYTES)
+    tenth = _tenth_bytes(point) // (nodes if point.bandwidth_model == "shared" else 1)
+    target = min(max(balanced, tenth, OPAQUE_BYTES_LEAST), OPAQUE_BYTES_MOST)
+    return min(nodes * max(-(-part // OPAQUE_BYTES_MOST), round(part / target), 1), total)
 
 
 def _balanced_bytes(total: int) -> int:

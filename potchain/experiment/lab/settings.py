@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from potchain.dissemination import DisseminationOptions
 from potchain.experiment.lab.payload import client_key, payload_bytes
-from potchain.experiment.point import Point
+from potchain.experiment.point import TRANSFERS_MOST, Point
 from potchain.genesis import Genesis, InitialBalance, Parameters
 from potchain.keyfiles import ValidatorKeys
 from potchain.links import Conditions, LinkProfile, Phase, Rule
@@ -54,7 +54,7 @@ def make_genesis(points: Sequence[Point]) -> Genesis:
         parameters=Parameters(
             view_timeout_ms=timeout_ms,
             view_timeout_cap_ms=4 * timeout_ms,
-            batch_max=1_000_000,
+            batch_max=TRANSFERS_MOST,
             batch_bytes_max=1 << 30,
             clock_bound_ms=86_400_000,
         ),
