@@ -7,7 +7,8 @@ is believed because of a short id. The salt is the proposal's digest, which nobo
 can prepare two transactions whose short ids are the same.
 
 Transactions may be on their way still: the message waits for them as long as a proposal waits for its bodies. Then, or
-when the checksum does not fit, the receiver asks the sender for the whole message.
+when the checksum does not fit, the receiver asks the sender for the whole message. Of a message that is sent again the
+proposal is held already, and its ids are taken from there: what is executed is in no pool.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 import msgspec
 
+from potchain.blocks import Proposal
 from potchain.consensus.interface import ConsensusMessage
 from potchain.driver.clock import Clock
-from potchain.primitives import NS_PER_MS, NS_PER_S, Digest, NodeId
+from potchain.primitives import NS_PER_MS, Digest, NodeId
 from potchain.replica import Replica, wire
 from potchain.transactions import Transaction
 
@@ -34,9 +36,9 @@ SENT_MAX = 64
 PENDING_PER_PEER_MAX = 8
 """Messages of one peer that wait for their transactions; of more, the whole is asked for at once."""
 SEARCH_INTERVAL_MS = 10
-"""Least time between two searches through the pool for one peer."""
+"""Least time after a search through the pool for one peer until the next for it."""
 SEARCH_REST_NS_PER_ID = 10_000
-"""And so much more for each pooled transaction: twenty times what a search costs."""
+"""And so much more for each id that was looked at: twenty times what that costs."""
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -91,13 +93,14 @@ class ShortIds:
         self._sent: dict[bytes, ConsensusMessage] = {}
         self._pending: dict[tuple[NodeId, bytes], Pending] = {}
         """By peer and signature, which nobody has checked yet: another's may be in its place."""
-        self._searched_ns: dict[NodeId, int] = {}
+        self._rests_ns: dict[NodeId, int] = {}
+        """Until when nothing is searched for a peer."""
 
     def shortened(self, frame: wire.Frame) -> wire.Frame:
         """A frame for everyone, shortened if it can be and the node's configuration says so."""
         if not self._replica.dissemination.short_ids or not isinstance(frame, ConsensusMessage):
             return frame
-        proposal = self._replica.desk.pinned(Digest(frame.digest))
+        proposal = self._held(frame)
         if proposal is None or len(frame.body) < SHORTENED_BODY_BYTES_MIN:
             return frame
         before, ids, after = frame.body.partition(id_list(proposal.transaction_ids) or b"\xff")
@@ -137,17 +140,26 @@ class ShortIds:
         pending = Pending(peer, frame, wanted, len(wanted))
         now_ns = self._clock.now().monotonic_ns
         busy = sum(each.peer == peer for each in self._pending.values()) >= PENDING_PER_PEER_MAX
-        rest_ns = SEARCH_INTERVAL_MS * NS_PER_MS + len(self._replica.pool) * SEARCH_REST_NS_PER_ID
-        if busy or now_ns - self._searched_ns.get(peer, -NS_PER_S) < rest_ns:
+        if busy or now_ns < self._rests_ns.get(peer, 0):
             self._ask(pending)
             return
-        self._searched_ns[peer] = now_ns
-        pending.offer(self._replica.pool.ids())
+        held = self._held(frame.message)
+        if held is None:
+            pending.offer(self._replica.pool.ids())
+            rest_ns = SEARCH_INTERVAL_MS * NS_PER_MS + len(self._replica.pool) * SEARCH_REST_NS_PER_ID
+        else:
+            pending.offer(map(Digest, held.transaction_ids))
+            rest_ns = len(held.transaction_ids) * SEARCH_REST_NS_PER_ID
+        self._rests_ns[peer] = now_ns + rest_ns
         self._pending[pending.key] = pending
         if pending.missing:
             self._spawn(self._wait(pending))
         else:
             self._finish(pending)
+
+    def _held(self, message: ConsensusMessage) -> Proposal | None:
+        digest = Digest(message.digest)
+        return self._replica.desk.pinned(digest) or self._replica.chain.decided_proposal(message.sequence, digest)
 
     def _finish(self, pending: Pending) -> None:
         self._pending.pop(pending.key, None)

@@ -11,7 +11,7 @@ from potchain.application.accounts import load_account
 from potchain.application.epochs import following_epoch
 from potchain.application.execution import Executor
 from potchain.application.state import AuthenticatedState
-from potchain.blocks import BlockHeader, ExecutedBlock, Proposal
+from potchain.blocks import BlockHeader, ExecutedBlock, Proposal, proposal_digest
 from potchain.codec import decode
 from potchain.consensus.interface import Decision
 from potchain.errors import InvalidTransaction
@@ -103,6 +103,11 @@ class Chain:
     def decided_proposals(self, above: int) -> tuple[Proposal, ...]:
         """What was decided above the stable checkpoint, by sequence."""
         return tuple(self._proposals[sequence] for sequence in sorted(self._proposals) if sequence > above)
+
+    def decided_proposal(self, sequence: int, digest: Digest) -> Proposal | None:
+        """That proposal, if it was decided above the stable checkpoint."""
+        proposal = self._proposals.get(sequence)
+        return proposal if proposal is not None and proposal_digest(proposal.header) == digest else None
 
     def stable(self, height: int) -> None:
         """No new view can choose anything at or below a stable checkpoint any more."""

@@ -112,6 +112,22 @@ def test_who_lacks_one_asks_for_the_whole_and_gets_it() -> None:
     assert scene.primary.sent == [(scene.empty.node_id, scene.message)]
 
 
+def test_what_is_sent_again_after_its_execution_is_put_together_without_asking() -> None:
+    scene = Scene()
+    scene.cluster.heal()
+    scene.cluster.advance(4_000)
+    for side in (scene.backup, scene.empty):
+        replica = scene.cluster.nodes[scene.cluster.index[side.node_id]].replica
+        assert replica.applied == 1
+        assert not list(replica.pool.ids())
+        side.short_ids.received(scene.primary.node_id, scene.shortened)
+        side.clock.now_ns += COUNT * short_ids.SEARCH_REST_NS_PER_ID
+        side.short_ids.received(scene.primary.node_id, scene.shortened)
+        assert side.delivered == [scene.message] * 2, "soon after the first: no pool was searched"
+        assert not side.sent
+    assert scene.primary.short_ids.shortened(scene.message) == scene.shortened
+
+
 def test_ids_that_clash_cost_a_round_trip_and_nothing_else() -> None:
     scene = Scene()
     ids = scene.shortened.ids
