@@ -72,7 +72,7 @@ FRAMES = {
     ),
     "FetchBodies": ("backup that lacks bodies of a proposal", "the primary, then others in turn", "bulk"),
     "BodiesAnswer": ("node that holds some of them", "the asker", "bulk"),
-    "FetchProposal": ("node that saw a digest committed and lacks the proposal", "two validators, then others", "bulk"),
+    "FetchProposal": ("node that saw a digest committed and lacks the proposal", "two that hold it, then more", "bulk"),
     "ProposalAnswer": ("node that has it pinned", "the asker", "bulk"),
     "PeerProgress": ("every node, on connect and every second", "every validator", "bulk"),
     "FetchBlocks": ("node that is behind", "one peer that says it is ahead", "bulk"),

@@ -132,11 +132,15 @@ class Agreement:
     def fetch_missing(self, out: StepEffects) -> None:
         """Ask again for every proposal that is committed and not held."""
         for sequence in sorted(self.missing):
-            digest = self.missing[sequence].committed
-            assert digest is not None, "only a committed slot is missing its proposal"
-            out.ask.append(FetchProposal(sequence, digest))
+            out.ask.append(self.fetch(self.missing[sequence]))
         if self.missing:
             out.timers.append(self._fetch_timer)
+
+    def fetch(self, slot: Slot) -> FetchProposal:
+        """The question for the proposal of a committed slot: who committed to it holds it."""
+        assert slot.committed is not None, "only a committed slot is missing its proposal"
+        commits = slot.commits.matching(slot.committed, self._quorum)
+        return FetchProposal(slot.sequence, slot.committed, tuple(NodeId(each.sender) for each in commits))
 
     def forget(self, stable: int) -> None:
         """A stable checkpoint settles everything up to it."""
@@ -169,7 +173,7 @@ class Agreement:
             out.timers.append(self._fetch_timer)
         self.missing[slot.sequence] = slot
         if not slot.checking or slot.digest != digest:  # else the host is fetching its bodies already
-            out.ask.append(FetchProposal(slot.sequence, digest))
+            out.ask.append(self.fetch(slot))
 
     def _decide(
         self, sequence: int, digest: Digest, proposal: Proposal, certificate: OrderCertificate, out: StepEffects

@@ -224,8 +224,8 @@ class NormalCase:
         slot.refusal = refusal
         primary = self._epoch.primary(slot.view)
         out.report.append(Discard(primary, PRE_PREPARE, f"sequence {slot.sequence} is not acceptable: {refusal}"))
-        if self._agreement.is_missing(slot) and slot.digest is not None:
-            out.ask.append(FetchProposal(slot.sequence, slot.digest))
+        if self._agreement.is_missing(slot):
+            out.ask.append(self._agreement.fetch(self._agreement.missing[slot.sequence]))
 
     def _accept(self, slot: Slot, digest: Digest, proposal: Proposal, out: StepEffects) -> None:
         """Vote for this digest in this slot, and for no other."""
@@ -303,7 +303,7 @@ class NormalCase:
         null = null_request(self._genesis_hash, self._epoch.number, sequence)
         proposal = null if proposal_digest(null.header) == digest else self._log.held.get(digest)
         if proposal is None:
-            out.ask.append(FetchProposal(sequence, digest))
+            out.ask.append(FetchProposal(sequence, digest, self._current.plan.holders.get(sequence, ())))
             out.timers.append(self._fetch_timer)
             return
         self._log.hold(proposal)

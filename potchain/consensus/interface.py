@@ -223,13 +223,14 @@ class CheckProposal(msgspec.Struct, frozen=True):
 
 
 class FetchProposal(msgspec.Struct, frozen=True):
-    """Ask peers for a proposal that was decided, or that a new view chose.
+    """Ask peers, first the `sources`, who hold it, for a proposal that was decided, or that a new view chose.
 
     Comes as `CertificateReceived`, or as `ProposalChecked` with view 0 once its bodies are held.
     """
 
     sequence: int
     digest: Digest
+    sources: tuple[NodeId, ...] = ()
 
 
 class MessageName(Canonical, frozen=True):
@@ -394,7 +395,6 @@ class EngineFactory(Protocol):
     ) -> tuple[tuple[NodeId, bytes, bytes], ...]:
         """Signatures nested in a message's body as (signer, signed bytes, signature), without its own.
 
-        Pure and bounded. The host checks them off the loop before `step` sees the message. Raises CodecError when the
-        body is no such body.
+        Pure and bounded. The host checks them off the loop before `step` sees the message. Raises CodecError.
         """
         ...

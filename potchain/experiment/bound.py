@@ -11,8 +11,10 @@ has pre-prepare and bodies, and every later step takes the order statistic of it
 Why nothing is faster. Each of these times is a minimum over what must have happened before: a frame cannot leave before
 its last bit is there, arrive before its latency has passed, nor a set of frames pass a pipe before their bits have. The
 real thing adds framing, waiting behind other frames, votes' bits, whole frames at relays, and batches. It has no better
-draws: which number each frame has on its link, and so its draw, is taken from a run of the model, which agrees with the
-shipping nodes frame by frame but for what those send again or fetch. Loss and a slow node are not counted: they add.
+draws: which number each frame has on its link, and so its draw, is taken from a run of the model. The shipping nodes
+number frames as the model does but for what they send again, fetch or report, and where several blocks are under way at
+once: then their draws may be kinder, and a run may come out below this by about 1%. Loss and a slow node are not
+counted: they add.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ NODES_MOST = {"live": 100, "virtual": 300, "model": 3_000}
 """By mode."""
 TRANSFERS_MOST = 10_000
 """What one proposal may hold, and a point is one decision. Of opaque records many share a transaction."""
-PAYLOAD_BYTES_MOST = 512_000_000
+PAYLOAD_BYTES_MOST = 450_000_000
 """Of all opaque records together. They are made in memory, with all that travels, and fit in one proposal too."""
 STORED_BYTES_MOST = 8_000_000_000
 """Modes live and virtual: payload times nodes. Each node keeps it, in two to three times as much memory."""
@@ -71,9 +71,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         most = NODES_MOST[self.mode]
         if not 1 <= self.nodes <= most:
             raise ExperimentError(f"nodes is {self.nodes}; mode {self.mode!r} takes from 1 to {most}")
+        self._check_payload()
         _within("transactions", self.transactions, 1, 1_000_000)
         _within("transaction_bytes", self.transaction_bytes, 1, 60_000)
-        self._check_payload()
         _within("bandwidth_mbps", self.bandwidth_mbps, 0, 1_000_000)
         if 0 < self.bandwidth_mbps < 0.0001:
             raise ExperimentError(f"bandwidth_mbps is {self.bandwidth_mbps}; at least 0.0001, or 0 for no limit")

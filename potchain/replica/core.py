@@ -224,7 +224,7 @@ class Replica:
     # --- decisions, blocks, certificates ----------------------------------------------------------------------------
 
     def _on_decision(self, decision: consensus.Decision) -> None:
-        self._exchange.decided(decision.digest)
+        self._exchange.decided(decision.sequence)
         self.desk.decided(decision.sequence)
         if self.chain.decide(decision, self._now.monotonic_ns):
             self._upkeep.progress_ns = self._now.monotonic_ns

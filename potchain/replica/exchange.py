@@ -22,16 +22,22 @@ from potchain.replica.proposing import ProposalDesk
 SERVE_INTERVAL_NS = 100 * NS_PER_MS
 """Least time between two answers with others' messages to one peer."""
 ASKED_AT_ONCE = 2
-"""Peers that are asked for a proposal at a time: each may send a whole block. Of four nodes one of two is correct."""
-AGAIN_NS, AGAIN_MOST_NS = NS_PER_S, 8 * NS_PER_S
-"""The next ones are asked after the first of these waits, then after twice as long each time, up to the second."""
+"""Peers that are asked for a proposal at first: each may send a whole block. Of four nodes one of two is correct."""
+NEXT_NS = NS_PER_S
+"""So long after these twice as many others are asked, and so on, so that few silent peers cost little..."""
+AGAIN_MOST_NS = 8 * NS_PER_S
+"""...and when all have been asked, all again: after twice as long each time, up to this."""
 
 
 class _Asked(msgspec.Struct, eq=False):
     ask: FetchProposal
     due_ns: int
     """When others may be asked."""
-    times: int = 0
+    count: int = ASKED_AT_ONCE
+    """Of how many."""
+    wait_ns: int = NEXT_NS
+    peers: set[NodeId] = msgspec.field(default_factory=set)
+    """Who was asked."""
 
 
 class Exchange:
@@ -71,40 +77,56 @@ class Exchange:
             self._outbox.now(ServeBlocks(peer, ask.sequence, 1))
 
     def fetch(self, ask: FetchProposal, now_ns: int) -> None:
-        """Ask some members for a proposal; others in turn, more and more seldom, when it is asked for again."""
+        """Ask some members for a proposal, first those who hold it; others when it is asked for again."""
         asked = self._asked.get(ask.digest)
         if asked is None:
             if len(self._asked) >= self._epochs.current.parameters.log_window:
                 return
             asked = self._asked[ask.digest] = _Asked(ask, now_ns)
-        self._send(asked, now_ns)
+        asked.ask = ask
+        self._ask(asked, now_ns)
 
     def fetch_again(self, certified: int, now_ns: int) -> None:
         """Nothing moved: ask again for what is too new to come as a certified block."""
         for asked in [each for each in self._asked.values() if each.ask.sequence > certified]:
-            self._send(asked, now_ns)
+            self._ask(asked, now_ns)
 
     def peer_connected(self, peer: NodeId) -> None:
-        """It can be asked."""
+        """It can be asked, and may be the one that holds what is missing."""
         self._connected.add(peer)
+        if peer in self._epochs.current.ids:
+            for asked in self._asked.values():
+                self._send(peer, asked)
 
     def peer_gone(self, peer: NodeId) -> None:
         """It cannot be asked."""
         self._connected.discard(peer)
 
-    def _send(self, asked: _Asked, now_ns: int) -> None:
-        # Every node begins at its own place, so that those who lack the same do not all ask the same.
-        ids = self._epochs.current.ids
-        place = ids.index(self._me) if self._me in ids else 0
-        peers = [each for each in (*ids[place:], *ids[:place]) if each in self._connected]
+    def _ask(self, asked: _Asked, now_ns: int) -> None:
+        peers = self._in_turn(asked.ask)
         if not peers or now_ns < asked.due_ns:
             return
-        first = asked.times * ASKED_AT_ONCE
-        for turn in range(first, first + min(ASKED_AT_ONCE, len(peers))):
-            frame = wire.FetchProposal(asked.ask.sequence, asked.ask.digest)
-            self._outbox.then(Transmit(peers[turn % len(peers)], frame))
-        asked.due_ns = now_ns + min(AGAIN_NS << min(asked.times, 8), AGAIN_MOST_NS)
-        asked.times += 1
+        fresh = [each for each in peers if each not in asked.peers]
+        chosen = fresh[: asked.count]
+        if fresh:
+            asked.count = min(2 * asked.count, len(peers))
+        else:
+            chosen = peers
+            asked.wait_ns = min(2 * asked.wait_ns, AGAIN_MOST_NS)
+        for peer in chosen:
+            self._send(peer, asked)
+        asked.due_ns = now_ns + asked.wait_ns
+
+    def _send(self, peer: NodeId, asked: _Asked) -> None:
+        asked.peers.add(peer)
+        self._outbox.then(Transmit(peer, wire.FetchProposal(asked.ask.sequence, asked.ask.digest)))
+
+    def _in_turn(self, ask: FetchProposal) -> list[NodeId]:
+        """Members that can be asked. Every node begins at its own place: who lacks the same does not ask the same."""
+        ids = self._epochs.current.ids
+        place = ids.index(self._me) if self._me in ids else int.from_bytes(self._me[:8]) % len(ids)
+        peers = [each for each in (*ids[place:], *ids[:place]) if each in self._connected]
+        return sorted(peers, key=lambda each: each not in ask.sources)
 
     def answered(self, proposal: Proposal) -> CheckProposal | None:
         """The check to make of a proposal that was asked for; None for one that was not, or whose ids do not fit."""
@@ -141,6 +163,7 @@ class Exchange:
         """What was asked for belongs to sequences that are executed."""
         self._asked.clear()
 
-    def decided(self, digest: Digest) -> None:
-        """It is not needed any more."""
-        self._asked.pop(digest, None)
+    def decided(self, sequence: int) -> None:
+        """No proposal is needed there any more."""
+        for digest in [digest for digest, each in self._asked.items() if each.ask.sequence == sequence]:
+            del self._asked[digest]

@@ -315,24 +315,53 @@ def test_one_node_without_the_proposal_gets_it_from_another() -> None:
     cluster.assert_agreement(1)
 
 
-def test_a_proposal_is_asked_of_two_others_at_a_time_and_more_and_more_seldom() -> None:
-    cluster = Cluster(nodes=7)
-    asked: list[tuple[int, int]] = []
+class Asking:
+    """A network in which some get no pre-prepare, and no answer to their questions for the proposal."""
 
-    def passes(sender: int, to: int, frame: wire.Frame) -> bool:
-        if isinstance(frame, wire.FetchProposal):
-            asked.append(((cluster.now_ns - began_ns) // NS_PER_S, to))
+    def __init__(self, *lacking: int) -> None:
+        self.cluster = cluster = Cluster(nodes=7)
+        cluster.settle()
+        self.began_ns = cluster.now_ns
+        self.asked: dict[int, list[int]] = {}
+        """By second since the beginning: whom `BACKUP` asked."""
+        self._lacking = lacking
+        cluster.passes = self._passes
+        cluster.submit(0, cluster.transfer("alice", 0))
+
+    def _passes(self, sender: int, to: int, frame: wire.Frame) -> bool:
+        if isinstance(frame, wire.FetchProposal) and sender == BACKUP:
+            second = (self.cluster.now_ns - self.began_ns) // NS_PER_S
+            self.asked.setdefault(second, []).append(to)
         lost = wire.ProposalAnswer | wire.BlocksAnswer
-        return to != BACKUP or not (isinstance(frame, lost) or is_vote(frame, "pre-prepare"))
+        return to not in self._lacking or not (isinstance(frame, lost) or is_vote(frame, "pre-prepare"))
 
-    cluster.passes = passes
-    began_ns = cluster.now_ns
-    cluster.submit(0, cluster.transfer("alice", 0))
-    cluster.advance(20_000)
-    assert asked == [(0, 3), (0, 4), (1, 5), (1, 6), (3, 0), (3, 1), (7, 3), (7, 4), (15, 5), (15, 6)]
-    cluster.heal()
-    cluster.advance(8_000)
-    cluster.assert_agreement(1)
+
+def test_a_proposal_is_asked_of_two_others_then_of_more_then_more_and_more_seldom() -> None:
+    asking = Asking(BACKUP)
+    asking.cluster.advance(20_000)
+    everybody = [3, 4, 5, 6, 0, 1]
+    assert {second: sorted(peers) for second, peers in asking.asked.items()} == {
+        0: [3, 4], 1: [0, 1, 5, 6], **dict.fromkeys((2, 4, 8, 16), sorted(everybody))
+    }  # fmt: skip
+    asking.cluster.heal()
+    asking.cluster.advance(9_000)
+    asking.cluster.assert_agreement(1)
+
+
+def test_who_is_known_to_hold_a_proposal_is_asked_first() -> None:
+    asking = Asking(BACKUP, BACKUP + 1)
+    asking.cluster.settle()
+    assert asking.asked == {0: [4, 5]}
+
+
+def test_who_connects_is_asked_for_what_is_missing_and_nobody_else() -> None:
+    asking = Asking(BACKUP)
+    asking.cluster.advance(17_000)
+    asking.asked.clear()
+    asking.cluster.crash(5)
+    asking.cluster.start(5)
+    asking.cluster.advance(2_000)
+    assert list(asking.asked.values()) == [[5]]
 
 
 def test_a_peer_that_is_gone_is_not_asked_for_a_proposal() -> None:

@@ -49,8 +49,9 @@ def seconds(result: SynchronizeResult) -> tuple[float, float, float]:
         changed(SLOW, dissemination="coded", crashed=3),
         changed(SLOW, payload="transfers", bandwidth_mbps=1),
         changed(SLOW, nodes=1),
+        changed(SLOW, dissemination="striped", distribution="constant", nodes=18, transactions=1),
     ],
-    ids=["plain", "constant", "fast", "multicast", "tree", "striped", "coded", "crashed", "transfers", "alone"],
+    ids=["plain", "constant", "fast", "multicast", "tree", "striped", "coded", "crashed", "transfers", "alone", "few"],
 )
 def test_on_links_of_their_own_every_seed_agrees_with_virtual(point: Point) -> None:
     for seed in range(2):

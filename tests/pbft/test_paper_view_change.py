@@ -174,7 +174,9 @@ def test_the_new_primary_proposes_the_digest_of_the_highest_view_and_null_reques
     assert [(send.kind, send.sequence, send.digest) for send in first.send] == [
         ("pre-prepare", 1, proposal_digest(NULL.header))
     ]
-    assert [ask for ask in first.ask if isinstance(ask, FetchProposal)] == [FetchProposal(2, digest_of(SECOND))]
+    (ask,) = [ask for ask in first.ask if isinstance(ask, FetchProposal)]
+    assert (ask.sequence, ask.digest) == (2, digest_of(SECOND))
+    assert ask.sources == (EPOCH.primary(0), *(each.sender for each in older.prepares)), "these hold it"
     assert rest
     assert digest_of(newer) != digest_of(SECOND)
 

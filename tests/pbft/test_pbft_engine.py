@@ -24,7 +24,6 @@ from potchain.consensus.interface import (
     ConsensusMessage,
     Discard,
     Effects,
-    FetchProposal,
     KeepInFlight,
     MessageName,
     MessageReceived,
@@ -372,7 +371,9 @@ def test_a_refusal_of_what_the_others_committed_asks_for_it() -> None:
     assert host.fetches == []
     assert "fetch" in host.timers
     host.answer_check("clock")
-    assert host.fetches == [FetchProposal(1, digest_of(make_proposal(cluster.epoch, 1)))]
+    (ask,) = host.fetches
+    assert (ask.sequence, ask.digest) == (1, digest_of(make_proposal(cluster.epoch, 1)))
+    assert sorted(ask.sources) == sorted({*cluster.epoch.ids} - {cluster.epoch.ids[1]}), "they committed to it"
     host.certificate_from(cluster.hosts[0], 1)
     cluster.check_agreement(1)
     fetches = len(host.fetches)

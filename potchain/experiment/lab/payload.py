@@ -98,6 +98,11 @@ def opaque_sizes(point: Point) -> tuple[int, ...]:
     return tuple(total // count + (number < total % count) for number in range(count))
 
 
+def transactions_of(point: Point) -> int:
+    """How many transactions the client signs."""
+    return point.transactions if point.payload == "transfers" else len(opaque_sizes(point))
+
+
 def make_bodies(point: Point, ordinal: int) -> list[TransactionBody]:
     """The client's transactions by nonce, unsigned; the same for the same point."""
     sender = client_key(ordinal).address

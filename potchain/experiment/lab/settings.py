@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from potchain.dissemination import DisseminationOptions
-from potchain.experiment.lab.payload import client_key, payload_bytes
+from potchain.experiment.lab.payload import client_key, payload_bytes, transactions_of
 from potchain.experiment.point import TRANSFERS_MOST, Point
 from potchain.genesis import Genesis, InitialBalance, Parameters
 from potchain.keyfiles import ValidatorKeys
@@ -74,7 +74,7 @@ def round_ms(point: Point) -> float:
 
 def pool_limits(points: Sequence[Point]) -> PoolLimits:
     """Room for all of it, in whatever order it comes."""
-    count = max(point.transactions for point in points)
+    count = max(transactions_of(point) for point in points)
     size = max(_all_bytes(point) for point in points)
     return PoolLimits(
         count_max=max(50_000, POOL_ROOM * count),
@@ -120,13 +120,13 @@ def profile_of(point: Point) -> LinkProfile:
 
 def time_limit_ns(point: Point) -> int:
     """When a run is given up: many times what any of its phases should take."""
-    bits = 8 * (payload_bytes(point) + point.transactions * 400)
+    bits = 8 * _all_bytes(point)
     copies = point.nodes if point.bandwidth_model == "shared" else 1
     return int((60 + 5 * _seconds(point, bits * copies) + round_ms(point) / 50) * NS_PER_S)
 
 
 def _all_bytes(point: Point) -> int:
-    return payload_bytes(point) + point.transactions * 400
+    return payload_bytes(point) + max(point.transactions, transactions_of(point)) * 400
 
 
 def _grace_ms(point: Point) -> int:
