@@ -186,7 +186,7 @@ class Replica:
             case wire.FetchMessages():
                 self._exchange.serve_messages(sender, frame, self.engine.find, self._now.monotonic_ns)
             case wire.ProposalAnswer():
-                check = self._exchange.answered(frame.proposal)
+                check = self._exchange.answered(sender, frame.proposal)
                 if check is not None:
                     self.desk.check_asked(check, self._now)
             case wire.PeerProgress():

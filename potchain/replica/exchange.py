@@ -128,15 +128,17 @@ class Exchange:
         peers = [each for each in (*ids[place:], *ids[:place]) if each in self._connected]
         return sorted(peers, key=lambda each: each not in ask.sources)
 
-    def answered(self, proposal: Proposal) -> CheckProposal | None:
+    def answered(self, peer: NodeId, proposal: Proposal) -> CheckProposal | None:
         """The check to make of a proposal that was asked for; None for one that was not, or whose ids do not fit."""
         # The digest covers the header alone: other ids under it would be planted for good.
         if proposal_fault(proposal) is not None:
             return None
-        if self._asked.pop(proposal_digest(proposal.header), None) is None:
+        asked = self._asked.pop(proposal_digest(proposal.header), None)
+        if asked is None:
             return None
-        # A quorum stands behind this digest: clock and proposer are not checked again.
-        return CheckProposal(proposal=proposal, view=0, fresh=False, sources=self._epochs.current.ids)
+        # A quorum stands behind this digest: clock and proposer are not checked again. Who sends it has its bodies.
+        sources = (peer, *(each for each in self._in_turn(asked.ask) if each != peer))
+        return CheckProposal(proposal=proposal, view=0, fresh=False, sources=sources)
 
     def fetch_messages(self, ask: FetchMessages) -> None:
         """Ask one peer, or everyone, for others' signed messages."""
