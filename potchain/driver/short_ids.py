@@ -100,8 +100,8 @@ class ShortIds:
         """A frame for everyone, shortened if it can be and the node's configuration says so."""
         if not self._replica.dissemination.short_ids or not isinstance(frame, ConsensusMessage):
             return frame
-        proposal = self._held(frame)
-        if proposal is None or len(frame.body) < SHORTENED_BODY_BYTES_MIN:
+        proposal = self._held(frame) if len(frame.body) >= SHORTENED_BODY_BYTES_MIN else None
+        if proposal is None:
             return frame
         before, ids, after = frame.body.partition(id_list(proposal.transaction_ids) or b"\xff")
         if not ids:
