@@ -364,6 +364,21 @@ def test_who_connects_is_asked_for_what_is_missing_and_nobody_else() -> None:
     assert list(asking.asked.values()) == [[5]]
 
 
+def test_bodies_of_a_proposal_that_was_asked_for_come_from_who_sent_it() -> None:
+    cluster = Cluster(nodes=7)
+    cluster.settle()
+    # The others get no commits: whoever holds the proposal sends that, and not yet the block.
+    cluster.passes = lambda sender, to, frame: not (
+        is_vote(frame, "commit") if to != BACKUP else isinstance(frame, wire.Gossip) or is_vote(frame, "pre-prepare")
+    )
+    cluster.submit(0, cluster.transfer("alice", 0))
+    cluster.advance(500)
+    answers = [sender for sender, to, frame in cluster.sent if isinstance(frame, wire.ProposalAnswer)]
+    asked = [to for sender, to, frame in cluster.sent if sender == BACKUP and isinstance(frame, wire.FetchBodies)]
+    assert answers
+    assert asked[:1] == answers[:1]
+
+
 def test_a_peer_that_is_gone_is_not_asked_for_a_proposal() -> None:
     cluster = Cluster(nodes=7)
     cluster.settle()
