@@ -5,7 +5,7 @@ What the ledger holds already is served as whole blocks (`ServeBlocks`), with th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -44,15 +44,22 @@ class Exchange:
     """Answers peers, and remembers what was asked of them."""
 
     def __init__(
-        self, me: NodeId, epochs: KnownEpochs, pool: TransactionPool, desk: ProposalDesk, outbox: Outbox
+        self,
+        me: NodeId,
+        connected: Collection[NodeId],
+        epochs: KnownEpochs,
+        pool: TransactionPool,
+        desk: ProposalDesk,
+        outbox: Outbox,
     ) -> None:
+        """`connected`: the peers of now; somebody else keeps it."""
         self._me = me
+        self._connected = connected
         self._epochs = epochs
         self._pool = pool
         self._desk = desk
         self._outbox = outbox
         self._asked: dict[Digest, _Asked] = {}
-        self._connected: set[NodeId] = set()
         self._served_ns: dict[NodeId, int] = {}
 
     def __len__(self) -> int:
@@ -92,15 +99,10 @@ class Exchange:
             self._ask(asked, now_ns)
 
     def peer_connected(self, peer: NodeId) -> None:
-        """It can be asked, and may be the one that holds what is missing."""
-        self._connected.add(peer)
+        """It may be the one that holds what is missing."""
         if peer in self._epochs.current.ids:
             for asked in self._asked.values():
                 self._send(peer, asked)
-
-    def peer_gone(self, peer: NodeId) -> None:
-        """It cannot be asked."""
-        self._connected.discard(peer)
 
     def _ask(self, asked: _Asked, now_ns: int) -> None:
         peers = self._in_turn(asked.ask)

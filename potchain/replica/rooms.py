@@ -104,11 +104,13 @@ class Rooms:
             tip_hash=boot.tip_hash,
             decided_proposals=boot.decided_proposals,
         )
-        self.exchange = Exchange(me, epochs, pool, self.desk, outbox)
         self._furnish(boot)
 
     def _furnish(self, boot: ReplicaBoot) -> None:
         """What needs several of the rooms."""
+        self.connected: dict[NodeId, None] = {}
+        """Peers that are connected now, in the order in which they came; `Upkeep` keeps it."""
+        self.exchange = Exchange(self.me, self.connected, self.epochs, self.pool, self.desk, self.outbox)
         self.host.connect(self.chain, self.desk, self.exchange, self.neglect)
         self.accusations.restore(boot.evidence)
         for proposal, transactions in boot.proposals:

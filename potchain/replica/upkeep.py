@@ -42,7 +42,7 @@ class Upkeep:
         self._chain = rooms.chain
         self._exchange = rooms.exchange
         self._returning = rooms.returning
-        self._connected: dict[NodeId, None] = {}
+        self._connected = rooms.connected
         self._idle = True
         self._changing = False
         """At the last look a view change was under way."""
@@ -85,7 +85,6 @@ class Upkeep:
         self._connected.pop(peer, None)
         self._returning.peer_gone(peer, now)
         self._catch_up.gone(peer)
-        self._exchange.peer_gone(peer)
 
     def ask_for_blocks(self, now: Now, *, stuck: bool) -> None:
         """Ask a peer for blocks if this node is behind. What comes after its epoch it cannot check yet."""
